@@ -1,0 +1,1 @@
+"""What one training step computes, one objective per file."""

@@ -1,0 +1,65 @@
+"""What a training step computes: the face every objective shows to the training loop, and their register.
+
+An objective owns nothing but a system and its options. It draws all its randomness (noise level, noise, dropped captions, given
+frames) from the seeds it is handed, one per sample, so that a loss does not depend on batch, process or interruption.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from flipbook.data.batch import Batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Losses:
+    """loss: (B,) per sample, with gradient.   t: (B,) noise level in [0, 1], or None.   parts: named terms, (B,) or scalars, for the log."""
+
+    loss: Tensor
+    t: Tensor | None = None
+    parts: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Objective(Protocol):
+    """The loop calls `loss` in training mode under autocast; for validation, samples and saving it first puts the averaged (EMA)
+    weights in place and switches to eval mode, so an objective never hears of the average."""
+
+    def trainable(self) -> nn.Module:
+        """What the optimiser updates: an `nn.ModuleDict` of the trained parts, always the same object."""
+
+    def loss(self, batch: Batch, seeds: Sequence[int], *, t: Tensor | None = None) -> Losses:
+        """One seed per sample. `t` (B,) fixes the noise levels (validation asks for evenly spread ones); None draws them from the seeds."""
+
+    def samples(self, batch: Batch, prompts: Sequence[str], seed: int) -> Tensor | None:
+        """Videos for the sample sheet, (N, 3, T, H, W) in [-1, 1]: one per prompt, or what this objective can show of the
+        validation `batch` (an autoencoder: its reconstructions). None when there is nothing to see."""
+
+    def save(self, folder: Path) -> None:
+        """Write the system with the weights now in place as a model folder."""
+
+
+OBJECTIVES: dict[str, str | Callable[[Any, Mapping[str, Any]], Objective]] = {
+    "denoising": "flipbook.objectives.denoising",
+    "autoencoding": "flipbook.objectives.autoencoding",
+}
+"""Name to a module that has `build(system, options) -> Objective`, imported when it is asked for, or to such a function."""
+
+
+def build_objective(name: str, system: Any, options: Mapping[str, Any]) -> Objective:
+    """The objective called `name` over `system`. Raises ValueError naming the nearest known objective."""
+    if name not in OBJECTIVES:
+        near = difflib.get_close_matches(name, OBJECTIVES, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(sorted(OBJECTIVES))}."
+        raise ValueError(f"objective {name!r} is not known. {hint}")
+    build = OBJECTIVES[name]
+    if isinstance(build, str):
+        build = importlib.import_module(build).build
+    return build(system, options)
