@@ -1,0 +1,31 @@
+"""Noise that belongs to a sample: drawn on the CPU in float32 from the sample's own seed.
+
+A video then does not depend on its neighbours in the batch, on its place among them, or on the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def initial_noise(shape: Sequence[int], seeds: Sequence[int]) -> Tensor:
+    """Standard normal noise (B, *shape), float32 on the CPU, sample b from seeds[b] alone. shape is without the batch."""
+    return torch.stack([torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+class NoiseSource:
+    """Fresh noise at every call, (B, *shape) float32 on the CPU, each sample from its own generator.
+
+    Hand it to a sampler as `noise`. The first call gives exactly `initial_noise(shape, seeds)`, so that one source can serve a
+    whole run: its first draw starts the trajectory, the later ones feed its stochastic steps.
+    """
+
+    def __init__(self, shape: Sequence[int], seeds: Sequence[int]) -> None:
+        self.shape = tuple(shape)
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def __call__(self) -> Tensor:
+        return torch.stack([torch.randn(self.shape, generator=g) for g in self.generators])

@@ -1,0 +1,124 @@
+"""What a network predicts, and the algebra that turns each prediction into the others.
+
+With x = alpha x0 + sigma eps:  v = alpha eps - sigma x0  (arXiv 2202.00512),  flow = eps - x0  (arXiv 2209.03003),
+and the EDM network output F (arXiv 2206.00364, eq. 7) written in our x, which is the EDM state times alpha.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from flipbook.process.path import Path
+
+Prediction = Literal["eps", "x0", "v", "flow", "edm"]
+
+
+def expand_t(t: Tensor, x: Tensor) -> Tensor:
+    """Give t (B,) or (B, T) the axes it needs against x (B, C, T, H, W): (B, 1, 1, 1, 1) or (B, 1, T, 1, 1)."""
+    if t.ndim == 1 and t.shape[0] in (1, x.shape[0]):
+        return t.reshape(-1, 1, 1, 1, 1)
+    if t.ndim == 2 and t.shape[0] in (1, x.shape[0]) and t.shape[1] in (1, x.shape[2]):
+        return t[:, None, :, None, None]
+    raise ValueError(
+        f"t has shape {tuple(t.shape)} but x {tuple(x.shape)}: a noise level belongs to a sample, (B,), "
+        f"or to each of its frames, (B, T). Try t of shape ({x.shape[0]},) or ({x.shape[0]}, {x.shape[2]})."
+    )
+
+
+@dataclass(frozen=True)
+class Process:
+    """A noise path and the quantity a network predicts along it.
+
+    path:       alpha(t) and sigma(t).
+    predicts:   "eps", "x0", "v", "flow" or "edm".
+    sigma_data: standard deviation of the data, in the units of x0; only "edm" reads it.
+
+    All methods take x, x0, eps and predictions of (B, C, T, H, W) and t of (B,) or (B, T).
+    """
+
+    path: Path
+    predicts: Prediction
+    sigma_data: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.predicts not in get_args(Prediction):
+            raise ValueError(f"predicts={self.predicts!r} is not a prediction. Try one of {', '.join(get_args(Prediction))}.")
+        if not self.sigma_data > 0:
+            raise ValueError(f"sigma_data={self.sigma_data}: a standard deviation is above 0. Try 0.5 for pixels, 1 for latents.")
+
+    def add_noise(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """x = alpha(t) x0 + sigma(t) eps. Frames with t = 0 are x0, bit for bit."""
+        alpha, sigma = self._alpha_sigma(t, x0)
+        return alpha * x0 + sigma * eps
+
+    def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """What a perfect network would answer for x = add_noise(x0, eps, t). Finite for every t in [0, 1]."""
+        if self.predicts == "eps":
+            return eps
+        if self.predicts == "x0":
+            return x0
+        if self.predicts == "flow":
+            return eps - x0
+        alpha, sigma = self._alpha_sigma(t, x0)
+        if self.predicts == "v":
+            return alpha * eps - sigma * x0
+        # F = (x0 - c_skip x) / c_out with eps put in for x: c_out = 0 at t = 0 cancels
+        std = self.sigma_data
+        return (sigma * x0 - std**2 * alpha * eps) / (std * _norm(alpha, sigma, std))
+
+    def network_input(self, x: Tensor, t: Tensor) -> Tensor:
+        """The state as the network wants it: unit variance for "edm" (c_in, arXiv 2206.00364 table 1), x itself otherwise."""
+        if self.predicts != "edm":
+            return x
+        alpha, sigma = self._alpha_sigma(t, x)
+        return x / _norm(alpha, sigma, self.sigma_data)
+
+    def to_x0(self, prediction: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        """The clean sample that a prediction at (x, t) means.
+
+        Raises ValueError for an eps prediction where alpha = 0: x is pure noise there and eps says nothing about x0.
+        """
+        if self.predicts == "x0":
+            return prediction
+        alpha, sigma = self._alpha_sigma(t, x)
+        if self.predicts == "eps":
+            if bool((alpha == 0).any()):
+                raise ValueError(
+                    "an eps prediction does not determine x0 at a level with alpha = 0 (here t = 1). "
+                    "Try a first level below 1, or a network that predicts v, x0, flow or edm."
+                )
+            return (x - sigma * prediction) / alpha
+        if self.predicts == "flow":
+            return (x - sigma * prediction) / (alpha + sigma)
+        if self.predicts == "v":
+            return (alpha * x - sigma * prediction) / (alpha**2 + sigma**2)
+        std, norm = self.sigma_data, _norm(alpha, sigma, self.sigma_data)
+        return (std / norm) ** 2 * alpha * x + (std / norm) * sigma * prediction
+
+    def to_eps(self, x0: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        """The noise in x beside x0: (x - alpha x0) / sigma; 0 where sigma = 0, since a clean frame holds no noise."""
+        alpha, sigma = self._alpha_sigma(t, x)
+        clean = sigma == 0
+        eps = (x - alpha * x0) / torch.where(clean, torch.ones_like(sigma), sigma)
+        return torch.where(clean, torch.zeros_like(eps), eps)
+
+    def denoiser(self, net: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Callable[[Tensor, Tensor], Tensor]:
+        """Give a network the face samplers know: `denoise(x, t) -> x0`. Further arguments (doors, ...) go to every call."""
+
+        def denoise(x: Tensor, t: Tensor) -> Tensor:
+            return self.to_x0(net(self.network_input(x, t), t, *args, **kwargs), x, t)
+
+        return denoise
+
+    def _alpha_sigma(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        return expand_t(self.path.alpha(t), x), expand_t(self.path.sigma(t), x)
+
+
+def _norm(alpha: Tensor, sigma: Tensor, sigma_data: float) -> Tensor:
+    """Standard deviation of x for data of std sigma_data: sqrt(sigma^2 + sigma_data^2 alpha^2)."""
+    return torch.sqrt(sigma**2 + (sigma_data * alpha) ** 2)
