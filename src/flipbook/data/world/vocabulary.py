@@ -44,7 +44,7 @@ BACKGROUNDS: dict[str, tuple[int, int, int]] = {
 
 
 def is_held_out(colour: str, shape: str, motion: str) -> bool:
-    """True for the one in eleven (colour, shape, motion) combinations that training never sees, so that composition is measured.
+    """True for the one in eleven (colour, shape, motion) combinations that training never sees: they measure composition.
 
     `motion` is one of `MOTIONS`; "turns COLOUR" counts as "turns".
     """
