@@ -18,7 +18,7 @@ def derive_seed(*parts: int | str) -> int:
     """A seed in [0, 2**62) from numbers and words, the same on every machine: `derive_seed(seed, "crop", k)`."""
     state = 0x9E3779B97F4A7C15
     for part in parts:
-        words = part.encode() if isinstance(part, str) else (part & _MASK, part < 0)
+        words = part.encode() if isinstance(part, str) else (int(part) & _MASK, int(part < 0))
         for word in words:
             state = _mix((state + word + 0x9E3779B97F4A7C15) & _MASK)
         state = _mix(state ^ len(words))

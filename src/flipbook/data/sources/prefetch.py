@@ -1,0 +1,55 @@
+"""Batches ahead of time: worker processes draw and decode samples while the network computes."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from flipbook.data.batch import Batch, Sample, collate
+from flipbook.data.sources.stream import Stream
+
+
+class DataWorkerError(RuntimeError):
+    """A data worker process died (killed, out of memory) before it delivered its batch."""
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """A stream as a map-style dataset: the loader asks it for whole lists of sample numbers."""
+
+    stream: Stream
+
+    def __getitems__(self, numbers: Sequence[int]) -> list[Sample]:
+        return [self.stream.sample(k) for k in numbers]
+
+
+def batches(stream: Stream, numbers: Iterable[Sequence[int]], num_workers: int = 1) -> Iterator[Batch]:
+    """One batch for each list of sample numbers, in order, whatever the number of worker processes (0: none, in this process).
+
+    Raises DataWorkerError when a worker dies; an error inside a source is raised here under its own type.
+    """
+    from torch.utils.data import DataLoader
+
+    loader: DataLoader = DataLoader(
+        _Samples(stream), batch_sampler=numbers, num_workers=num_workers, collate_fn=_as_they_are,  # type: ignore[arg-type]
+        multiprocessing_context="spawn" if num_workers else None, worker_init_fn=_ignore_interrupts if num_workers else None,
+    )
+    try:
+        for samples in loader:
+            yield collate(samples)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DataWorkerError(f"a data worker died: {error}. Often memory ran out; try num_workers=0 or a smaller "
+                              "`memory_mb` of the folder source. The last checkpoint is good: --resume.") from error
+
+
+def _as_they_are(samples: list[Sample]) -> list[Sample]:
+    """Samples cross the process border as NumPy bytes: no shared-memory segments, which containers often keep tiny."""
+    return samples
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """Ctrl-C reaches the whole process group; the training process alone decides when to stop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
