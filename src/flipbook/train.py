@@ -83,13 +83,13 @@ def _train(recipe: Recipe, resume: bool, objective: Objective | None, group: par
     micro_batch = _micro_batch(recipe, group)
     _refuse_to_overwrite(recipe.output, resume)
     torch.manual_seed(recipe.seed)                            # fresh weights depend on the recipe alone
-    objective = objective or _build_objective(recipe)
+    objective = objective or _build_objective(recipe, group)
     model = objective.trainable().to(group.device).train()
     optimizer, average, run = Optimizer(model, recipe.optimizer), Average(model, recipe.ema), Run()
     changed = _resume(recipe, run, model, optimizer, average) if resume else []
     if recipe.compile:
         for part in model.children():
-            part.compile()
+            getattr(part, "compile_blocks", part.compile)()
 
     stream, held_back = (build_stream(recipe.data, _framing(recipe), seed, split)
                          for seed, split in ((recipe.seed, "train"), (0, "val")))
@@ -196,17 +196,20 @@ def _name_batch(step: int, seen: Sequence[Batch], local: Sequence[Tensor], grad_
 
 # --- what a run starts from ---------------------------------------------------------------------------------------------------
 
-def _build_objective(recipe: Recipe) -> Objective:
+def _build_objective(recipe: Recipe, group: parallel.Group) -> Objective:
     options = dict(recipe.objective)
-    return build_objective(options.pop("name"), _build_system(recipe), options)
+    return build_objective(options.pop("name"), _build_system(recipe, group), options)
 
 
-def _build_system(recipe: Recipe) -> Any:
+def _build_system(recipe: Recipe, group: parallel.Group) -> Any:
     if recipe.system is None and recipe.init is None:
         return None                                           # some objectives bring their own network
     from flipbook import systems
 
-    return systems.load(recipe.init) if recipe.init is not None else systems.build(recipe.system, **recipe.system_config)
+    system = systems.load(recipe.init) if recipe.init is not None else systems.build(recipe.system, **recipe.system_config)
+    for part in system.parts.values():
+        part.eval().to(group.device)                          # the loop switches what trains to training
+    return system
 
 
 def _framing(recipe: Recipe) -> Framing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +12,6 @@ from flipbook.data.seeds import derive_seed, generator
 from flipbook.data.sources.framing import Framing, frame_index
 
 WORLD_FPS = 8.0
-_OURS = {"domain", "seed", "num_frames", "height", "width", "fps", "held_out", "truth", "frames"}
 
 
 class WorldSource:
@@ -27,11 +25,10 @@ class WorldSource:
     def __init__(self, domain: str, options: Mapping[str, Any], framing: Framing, split: str) -> None:
         from flipbook.data import world
 
-        allowed = set(inspect.signature(world.draw).parameters) - _OURS
-        unknown = sorted(set(options) - allowed)
-        if unknown:
-            raise ValueError(f"data source world: {domain}: unknown option {', '.join(unknown)}. "
-                             f"Known: {', '.join(['weight', *sorted(allowed)])}.")
+        try:
+            world.draw(domain, 1, num_frames=1, height=8, width=8, held_out=False, truth=False, **options)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"data source world: {domain}: {error}") from error
         self.name = f"world/{domain}"
         self._domain, self._options, self._framing, self._odd = domain, dict(options), framing, int(split == "val")
 
