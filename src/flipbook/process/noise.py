@@ -12,15 +12,15 @@ from torch import Tensor
 
 
 def initial_noise(shape: Sequence[int], seeds: Sequence[int]) -> Tensor:
-    """Standard normal noise (B, *shape), float32 on the CPU, sample b from seeds[b] alone. shape is without the batch."""
-    return torch.stack([torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+    """Standard normal noise (B, *shape), float32 on the CPU; sample b depends on seeds[b] alone."""
+    return NoiseSource(shape, seeds)()
 
 
 class NoiseSource:
     """Fresh noise at every call, (B, *shape) float32 on the CPU, each sample from its own generator.
 
-    Hand it to a sampler as `noise`. The first call gives exactly `initial_noise(shape, seeds)`, so that one source can serve a
-    whole run: its first draw starts the trajectory, the later ones feed its stochastic steps.
+    One source serves a whole run: its first draw is `initial_noise(shape, seeds)`, which starts the trajectory, and
+    the later ones feed the stochastic steps (hand the source to a sampler as `noise`).
     """
 
     def __init__(self, shape: Sequence[int], seeds: Sequence[int]) -> None:
@@ -28,4 +28,4 @@ class NoiseSource:
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def __call__(self) -> Tensor:
-        return torch.stack([torch.randn(self.shape, generator=g) for g in self.generators])
+        return torch.stack([torch.randn(self.shape, generator=generator) for generator in self.generators])

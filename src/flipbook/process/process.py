@@ -47,9 +47,9 @@ class Process:
 
     def __post_init__(self) -> None:
         if self.predicts not in get_args(Prediction):
-            raise ValueError(f"predicts={self.predicts!r} is not a prediction. Try one of {', '.join(get_args(Prediction))}.")
+            raise ValueError(f"predicts={self.predicts!r} is unknown. Try one of {', '.join(get_args(Prediction))}.")
         if not self.sigma_data > 0:
-            raise ValueError(f"sigma_data={self.sigma_data}: a standard deviation is above 0. Try 0.5 for pixels, 1 for latents.")
+            raise ValueError(f"sigma_data={self.sigma_data}: a standard deviation is above 0. Try 0.5 (pixels) or 1.")
 
     def add_noise(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """x = alpha(t) x0 + sigma(t) eps. Frames with t = 0 are x0, bit for bit."""
@@ -72,7 +72,7 @@ class Process:
         return (sigma * x0 - std**2 * alpha * eps) / (std * _norm(alpha, sigma, std))
 
     def network_input(self, x: Tensor, t: Tensor) -> Tensor:
-        """The state as the network wants it: unit variance for "edm" (c_in, arXiv 2206.00364 table 1), x itself otherwise."""
+        """The state as the network wants it: x, and for "edm" x at unit variance (c_in of arXiv 2206.00364 table 1)."""
         if self.predicts != "edm":
             return x
         alpha, sigma = self._alpha_sigma(t, x)
@@ -103,12 +103,11 @@ class Process:
     def to_eps(self, x0: Tensor, x: Tensor, t: Tensor) -> Tensor:
         """The noise in x beside x0: (x - alpha x0) / sigma; 0 where sigma = 0, since a clean frame holds no noise."""
         alpha, sigma = self._alpha_sigma(t, x)
-        clean = sigma == 0
-        eps = (x - alpha * x0) / torch.where(clean, torch.ones_like(sigma), sigma)
-        return torch.where(clean, torch.zeros_like(eps), eps)
+        inverse = torch.where(sigma == 0, 0.0, 1.0 / torch.where(sigma == 0, 1.0, sigma))
+        return (x - alpha * x0) * inverse
 
     def denoiser(self, net: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Callable[[Tensor, Tensor], Tensor]:
-        """Give a network the face samplers know: `denoise(x, t) -> x0`. Further arguments (doors, ...) go to every call."""
+        """Give a network the face samplers know, `denoise(x, t) -> x0`. Further arguments go to every call."""
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
             return self.to_x0(net(self.network_input(x, t), t, *args, **kwargs), x, t)

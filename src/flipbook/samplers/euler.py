@@ -19,16 +19,16 @@ def sample_euler(
     state_hook: Hook | None = None,
     x0_hook: Hook | None = None,
 ) -> Tensor:
-    """First-order ODE sampler: keep x0 and eps over the step. One network call a step, no noise.
+    """First-order ODE sampler: x0 and eps stay as predicted over the step. M network calls, no noise.
 
-    The same update is Euler in (x / alpha, sigma / alpha) (arXiv 2206.00364), Euler along dx/ds = eps - x0 on rectified flow
-    (arXiv 2209.03003), and DDIM with eta = 0 (arXiv 2010.02502): a step from (alpha, sigma) to (alpha', sigma') ends at
-    alpha' x0 + sigma' eps. Arguments as in samplers/common.py. Returns x0, (B, C, T, H, W).
+    One update under three names: Euler in (x / alpha, sigma / alpha) (arXiv 2206.00364), Euler along
+    dx/ds = eps - x0 of rectified flow (arXiv 2209.03003), and DDIM with eta = 0 (arXiv 2010.02502). It also runs
+    upwards: with a matrix read in reverse it inverts. Arguments: samplers/common.py. Returns x0, (B, C, T, H, W).
     """
     for step in steps(path, matrix, x):
         x, x0 = predict(denoise, x, step.t, step.i, state_hook, x0_hook)
-        eps = step.eps(x, x0)
-        x = step.land(x, spread(step.alpha_next, x) * x0 + spread(step.sigma_next, x) * eps)
+        arrived = spread(step.alpha_next, x) * x0 + spread(step.sigma_next, x) * step.eps(x, x0)
+        x = step.land(x, arrived)
         if on_step:
             on_step(step.i, x, x0)
     return x
