@@ -1,0 +1,192 @@
+"""mp4, mov, mkv, webm, avi, ...: frames by index, exactly, through libav.
+
+The frames of a file are the ones a decoder shows, in the order of presentation. Reading the packets without decoding lists
+them in a moment for the codecs where one packet is one frame; then a window costs a seek and a few frames. What the decoder
+returns is compared with that list, and where they disagree (damaged or unusual files) frames are counted by decoding.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flipbook.files.errors import DamagedVideo, NotAVideo
+from flipbook.files.resize import ToRGB
+from flipbook.files.select import Clock, clock_of
+
+ONE_PACKET_ONE_FRAME = {"h264", "hevc", "vp9", "av1", "libdav1d", "mpeg4", "ffv1", "prores", "mjpeg", "gif", "dnxhd", "rawvideo"}
+PATIENCE = 60.0  # seconds of decoding without a single new frame before we call a file damaged
+
+
+class Unlisted(Exception):
+    """The decoder's frames are not the listed ones."""
+
+
+class Container:
+    """An open file. `count` frames at presentation stamps `stamps` (in ticks of `tick`), read by `frames(indices)`."""
+
+    def __init__(self, path: Path) -> None:
+        import av
+
+        self.path = path
+        try:
+            self.file = av.open(f"file:{path}", metadata_errors="replace")
+        except (av.error.FFmpegError, OSError) as error:
+            raise NotAVideo(f"{path}: no known video format ({strerror(error)}). Try mp4, mov, mkv, webm, gif, webp or png.") from None
+        try:
+            self.stream = self.choose_stream()
+        except BaseException:
+            self.file.close()
+            raise
+        self.codec = self.stream.codec_context.name
+        self.tick = float(self.stream.time_base or Fraction(1, 1000))
+        self.stream.thread_type = "AUTO" if self.stream.width * self.stream.height > 512 * 512 else "NONE"
+        self.listed = self.list_packets()
+        self.stamps, self.last_length = self.listed or self.list_frames()
+        if not len(self.stamps):
+            self.file.close()
+            raise DamagedVideo(f"{path}: there is a video stream ({self.codec}), but not one frame can be decoded.")
+
+    def choose_stream(self) -> Any:
+        """The first stream of moving pictures; cover art does not count. Raises NotAVideo for sound alone."""
+        streams = [s for s in self.file.streams.video if "attached_pic" not in disposition(s)]
+        if streams and streams[0].codec_context is not None:
+            return streams[0]
+        if streams:
+            raise NotAVideo(f"{self.path}: the codec of the video stream is not known here. Try `ffmpeg -i FILE NEW.mp4` first.")
+        sound = ", sound only" if self.file.streams.audio else ""
+        raise NotAVideo(f"{self.path}: there are no moving pictures in this file{sound}. Give a file with a video stream.")
+
+    @property
+    def count(self) -> int:
+        return len(self.stamps)
+
+    def clock(self) -> Clock:
+        hints = (self.stream.average_rate, self.stream.guessed_rate, self.stream.base_rate)
+        return clock_of(self.stamps * self.tick, self.last_length, self.tick, hints)
+
+    def list_packets(self) -> tuple[np.ndarray, float | None] | None:
+        """Stamps of all shown frames from packets alone, or None where packets do not tell."""
+        if self.codec not in ONE_PACKET_ONE_FRAME:
+            return None
+        stamps, lengths = [], {}
+        with self.named_errors():
+            for packet in self.file.demux(self.stream):
+                if packet.size == 0 or packet.is_discard:  # the flush at the end; what an edit list cuts away
+                    continue
+                if packet.pts is None or packet.is_corrupt:
+                    return None
+                stamps.append(packet.pts)
+                lengths[packet.pts] = packet.duration
+        if len(lengths) != len(stamps):
+            return None
+        stamps.sort()
+        length = lengths[stamps[-1]] if stamps else None
+        return np.asarray(stamps, np.int64), length * self.tick if length else None
+
+    def list_frames(self) -> tuple[np.ndarray, float | None]:
+        """Stamps of all frames by decoding the whole file; frames without a usable stamp are spaced evenly."""
+        self.listed = None
+        stamps = [frame.pts for frame in self.decode()]
+        if None in stamps or any(b <= a for a, b in zip(stamps, stamps[1:], strict=False)):
+            step = 1 / float(self.stream.average_rate or self.stream.guessed_rate or 25) / self.tick
+            return np.arange(len(stamps)) * step, step * self.tick
+        return np.asarray(stamps, np.int64), None
+
+    def frames(self, indices: np.ndarray, to_rgb: ToRGB) -> Iterator[np.ndarray]:
+        """RGB frames (H, W, 3) of non-decreasing indices. Frames that differ in size from the first are brought to it."""
+        wanted = np.bincount(indices, minlength=self.count)
+        for index, frame in self.seek_frames(int(indices[0]), int(indices[-1])):
+            if wanted[index]:
+                if frame.is_corrupt:
+                    raise DamagedVideo(f"{self.path}: frame {index} of {self.count} is damaged. Read the part before it with num_frames={index}.")
+                rgb = to_rgb(frame, *orientation(frame))
+                for _ in range(wanted[index]):
+                    yield rgb
+
+    def seek_frames(self, first: int, last: int) -> Iterator[tuple[int, Any]]:
+        """(index, decoded frame) for first..last, from the nearest key frame. Raises Unlisted if one is not where it was listed."""
+        if self.listed is None:
+            for index, frame in enumerate(self.decode()):
+                if first <= index <= last:
+                    yield index, frame
+                if index == last:
+                    return
+            raise DamagedVideo(f"{self.path}: decoding ended before frame {last}.")
+        expected = first
+        self.rewind(int(self.stamps[first]))
+        for frame in self.decode(rewind=False):
+            if frame.pts is None:
+                raise Unlisted
+            if frame.pts < self.stamps[first]:
+                continue
+            if frame.pts != self.stamps[expected]:
+                raise Unlisted
+            yield expected, frame
+            if expected == last:
+                return
+            expected += 1
+        raise Unlisted
+
+    def rewind(self, stamp: int | None = None) -> None:
+        """To the key frame at or before a stamp, or to the very beginning."""
+        start = self.stream.start_time or 0
+        target = min(start, 0) - 10 * round(1 / self.tick) if stamp is None else stamp
+        with suppress(OSError):  # some formats cannot seek before their first packet, and then stand there already
+            self.file.seek(target, stream=self.stream, backward=True, any_frame=False)
+
+    def decode(self, rewind: bool = True) -> Iterator[Any]:
+        """Decoded frames in the order of presentation."""
+        if rewind:
+            self.rewind()
+        since = time.monotonic()
+        with self.named_errors():
+            for packet in self.file.demux(self.stream):
+                for frame in packet.decode():
+                    yield frame
+                    since = time.monotonic()
+                if time.monotonic() - since > PATIENCE:
+                    raise DamagedVideo(f"{self.path}: {PATIENCE:g} seconds of decoding brought no new frame; the file is damaged.")
+
+    @contextmanager
+    def named_errors(self) -> Iterator[None]:
+        import av
+
+        try:
+            yield
+        except av.error.FFmpegError as error:
+            raise DamagedVideo(f"{self.path}: the {self.codec} stream cannot be decoded ({strerror(error)}). Make or copy it again.") from error
+
+    def close(self) -> None:
+        self.file.close()
+
+
+def orientation(frame: Any) -> tuple[int, bool]:
+    """(quarter turns clockwise, mirrored before that) from the display matrix; (0, False) if there is none.
+
+    The matrix (a b; c d) takes a pixel (x, y) to (a x + c y, b x + d y), with y pointing down.
+    """
+    for data in frame.side_data:
+        if getattr(data.type, "name", "") == "DISPLAYMATRIX":
+            a, b, _, c, d = struct.unpack("=5i", bytes(data)[:20])
+            mirrored = a * d - b * c < 0
+            if mirrored:
+                a, b = -a, -b
+            return round(math.atan2(b, a) / (math.pi / 2)) % 4, mirrored
+    return 0, False
+
+
+def disposition(stream: Any) -> str:
+    return str(getattr(stream, "disposition", ""))
+
+
+def strerror(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or str(error)
