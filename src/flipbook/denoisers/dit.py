@@ -1,0 +1,264 @@
+"""A video transformer: patches of a latent clip, attention patterns, text by cross-attention, one noise level per frame.
+
+The uniform text-video block of PixArt, Latte-T2V, Open-Sora and Wan (arXiv:2401.03048, 2503.20314), small: adaptive layer norm
+with one shared network and a learned table per block (adaLN-single, arXiv:2310.00426), rotary positions over real (t, y, x),
+RMS norm on queries and keys. An hourglass option adds a few convolutions at full latent resolution around the trunk, which
+draw what is finer than a patch (arXiv:2301.11093, U-ViT).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from flipbook.nn.attention import PATTERNS, Pattern, attend, softmax_attention
+from flipbook.nn.doors import Doors
+from flipbook.nn.embed import RMSNorm, TimeEmbedding, zero_
+from flipbook.nn.rope import rotary_table, rotate
+from flipbook.shapes import fold_frames, unfold_frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiTConfig:
+    """Sizes of a video transformer. `patterns` are repeated over the depth; `local_dim` 0 means no convolutions."""
+
+    in_channels: int = 8
+    channel_door: int = 0               # channels that the `channels` door adds to the input
+    vector_dim: int = 0                 # width of the `vector` door
+    text_dim: int = 192
+    dim: int = 256
+    depth: int = 8
+    num_heads: int = 4
+    mlp_ratio: float = 4.0
+    patch: int = 2                      # patch height and width in latent cells; one frame each
+    patterns: tuple[Pattern, ...] = ("full",)
+    local_dim: int = 0
+    local_depth: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "patterns", tuple(self.patterns))
+        if self.dim % self.num_heads or (self.dim // self.num_heads) % 2:
+            raise ValueError(f"dim={self.dim} and num_heads={self.num_heads}: a head needs an even number of channels. Try heads of 32 or 64.")
+        if unknown := set(self.patterns) - set(PATTERNS):
+            raise ValueError(f"attention patterns {sorted(unknown)} are unknown. Try some of {', '.join(PATTERNS)}.")
+
+
+class DiT(nn.Module):
+    """A denoiser of latent clips; see the module's first lines."""
+
+    def __init__(self, config: DiTConfig):
+        super().__init__()
+        self.config = c = config
+        c_in = c.in_channels + c.channel_door
+        self.time = TimeEmbedding(c.dim)
+        self.given = nn.Embedding(2, c.dim)                                 # is this frame given?
+        self.vector = nn.Linear(c.vector_dim, c.dim) if c.vector_dim else None
+        self.modulation = nn.Linear(c.dim, 6 * c.dim)
+        if c.local_dim:
+            self.local_in = LocalStack(c_in, c.local_dim, c.local_depth, c.dim)
+            self.local_out = LocalStack(2 * c.local_dim, c.local_dim, c.local_depth, c.dim)
+            self.local_head = zero_(nn.Conv2d(c.local_dim, c.in_channels, 3, padding=1))
+        inner_in, inner_out = (c.local_dim, c.local_dim) if c.local_dim else (c_in, c.in_channels)
+        self.embed = nn.Linear(inner_in * c.patch**2, c.dim)
+        self.blocks = nn.ModuleList(Block(c, c.patterns[i % len(c.patterns)]) for i in range(c.depth))
+        self.head_norm = nn.LayerNorm(c.dim, elementwise_affine=False)
+        self.head_table = nn.Parameter(torch.randn(2, c.dim) / c.dim**0.5)
+        self.head = nn.Linear(c.dim, inner_out * c.patch**2)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+        nn.init.normal_(self.given.weight, std=0.02)
+        zero_(self.modulation)
+        for block in self.blocks:
+            nn.init.zeros_(block.cross.out.weight)                          # text joins gradually
+        if not self.config.local_dim:
+            zero_(self.head)
+
+    def compile_blocks(self) -> None:
+        """Compile the blocks one by one: one compilation serves them all, and the convolutions stay with the vendor's kernels."""
+        for block in self.blocks:
+            block.compile(dynamic=False)
+
+    def prepare(self, doors: Doors) -> Doors:
+        """Compute what does not change over the sampler's steps: the text's keys and values in every block."""
+        if doors.tokens is None or doors.keys_values is not None:
+            return doors
+        return doors.with_(tokens=doors.tokens, keys_values=tuple(block.cross.keys_values(doors.tokens) for block in self.blocks))
+
+    def forward(
+        self,
+        x: Tensor,                                                          # (B, C, T, H, W)
+        t: Tensor,                                                          # (B,) or (B, T)
+        doors: Doors | None = None,
+        *,
+        frame_is_given: Tensor | None = None,                               # (B, T) bool
+        frame_index: Tensor | None = None,                                  # (B, T) real, units of 1/8 second
+        frame_attends: Tensor | None = None,                                # (T, T) bool, True = may attend
+        cache: None = None,
+    ) -> Tensor:
+        """The network's prediction, same shape as x. Frames are cells of time: any T; H and W are multiples of `patch`.
+
+        Raises ValueError if H or W is no multiple of the patch size, or for a `cache`, which this network does not keep.
+        """
+        config, doors = self.config, doors or Doors()
+        b, _, frames, height, width = x.shape
+        p = config.patch
+        if height % p or width % p:
+            raise ValueError(f"latent size {height}x{width} is no multiple of the patch size {p}. Try a height and width in multiples of {8 * p} pixels.")
+        if cache is not None:
+            raise ValueError("this transformer attends in both directions and keeps no KV cache. Leave cache=None.")
+        if doors.channels is not None:
+            x = torch.cat([x, doors.channels], dim=1)
+        if t.dim() == 1:
+            t = t[:, None].expand(b, frames)
+        if frame_is_given is None:
+            frame_is_given = torch.zeros(b, frames, dtype=torch.bool, device=x.device)
+        if frame_index is None:
+            frame_index = torch.arange(frames, dtype=torch.float32, device=x.device).expand(b, frames)
+
+        c = self.time(t) + self.given(frame_is_given.long())                # (B, T, D)
+        if self.vector is not None and doors.vector is not None:
+            c = c + self.vector(doors.vector)[:, None]
+        c = F.silu(c)
+        modulation = self.modulation(c).unflatten(-1, (6, config.dim))      # (B, T, 6, D)
+
+        h = fold_frames(x)                                                  # (B T, C, H, W)
+        skip = None
+        if config.local_dim:
+            h = skip = self.local_in(h, c)
+        h = F.pixel_unshuffle(h, p).flatten(2).transpose(1, 2)              # (B T, S, C p p)
+        tokens = self.embed(h).unflatten(0, (b, frames))                    # (B, T, S, D)
+        rotary = rotary_table(grid_coordinates(frame_index, height // p, width // p), config.dim // config.num_heads)
+
+        keys_values = self.prepare(doors).keys_values
+        for i, block in enumerate(self.blocks):
+            text = None if keys_values is None else keys_values[i]
+            tokens = block(tokens, modulation, rotary, text, doors.token_mask, frame_attends)
+
+        shift, scale = (self.head_table + c[:, :, None]).unbind(2)          # (B, T, D) each
+        tokens = self.head_norm(tokens) * (1 + scale[:, :, None]) + shift[:, :, None]
+        h = self.head(tokens).flatten(0, 1).transpose(1, 2).unflatten(-1, (height // p, width // p))
+        h = F.pixel_shuffle(h, p)                                           # (B T, C, H, W)
+        if skip is not None:
+            h = self.local_head(F.silu(self.local_out(torch.cat([h, skip], dim=1), c)))
+        return unfold_frames(h, b)
+
+
+def grid_coordinates(frame_index: Tensor, rows: int, columns: int) -> Tensor:
+    """(t, y, x) of every token, (B, T S, 3): t as given, y and x in patches from the centre of the picture."""
+    b, frames = frame_index.shape
+    y = torch.arange(rows, device=frame_index.device) - (rows - 1) / 2
+    x = torch.arange(columns, device=frame_index.device) - (columns - 1) / 2
+    shape = (b, frames, rows, columns)
+    coords = [frame_index[:, :, None, None].float().expand(shape), y[:, None].expand(shape), x.expand(shape)]
+    return torch.stack(coords, dim=-1).flatten(1, 3)
+
+
+class Block(nn.Module):
+    """x += g1 Attn(mod(LN x)); x += CrossAttn(LN x, text); x += g2 MLP(mod(LN x)), modulated per frame."""
+
+    def __init__(self, config: DiTConfig, pattern: Pattern):
+        super().__init__()
+        dim, hidden = config.dim, int(config.dim * config.mlp_ratio)
+        self.table = nn.Parameter(torch.randn(6, dim) / dim**0.5)
+        self.norm1 = nn.LayerNorm(dim, elementwise_affine=False)
+        self.attention = SelfAttention(dim, config.num_heads, pattern)
+        self.norm_cross = nn.LayerNorm(dim)
+        self.cross = CrossAttention(dim, config.text_dim, config.num_heads)
+        self.norm2 = nn.LayerNorm(dim, elementwise_affine=False)
+        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+
+    def forward(
+        self,
+        x: Tensor,                                                          # (B, T, S, D)
+        modulation: Tensor,                                                 # (B, T, 6, D)
+        rotary: tuple[Tensor, Tensor],
+        text: tuple[Tensor, Tensor] | None,
+        text_mask: Tensor | None,
+        frame_attends: Tensor | None,
+    ) -> Tensor:
+        shift1, scale1, gate1, shift2, scale2, gate2 = (modulation + self.table).unsqueeze(3).unbind(2)   # (B, T, 1, D) each
+        x = x + gate1 * self.attention(self.norm1(x) * (1 + scale1) + shift1, rotary, frame_attends)
+        if text is not None:
+            x = x + self.cross(self.norm_cross(x), text, text_mask)
+        return x + gate2 * self.mlp(self.norm2(x) * (1 + scale2) + shift2)
+
+
+class SelfAttention(nn.Module):
+    """Attention over the clip's own tokens, in one pattern."""
+
+    def __init__(self, dim: int, num_heads: int, pattern: Pattern):
+        super().__init__()
+        self.num_heads, self.pattern = num_heads, pattern
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.q_norm, self.k_norm = RMSNorm(dim // num_heads), RMSNorm(dim // num_heads)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], frame_attends: Tensor | None) -> Tensor:
+        b, frames, cells, dim = x.shape
+        q, k, v = self.qkv(x).view(b, frames * cells, 3, self.num_heads, dim // self.num_heads).unbind(2)
+        q, k = rotate(self.q_norm(q), rotary), rotate(self.k_norm(k), rotary)
+        out = attend(q, k, v, (frames, cells), self.pattern, frame_attends)
+        return self.out(out.reshape(b, frames, cells, dim))
+
+
+class CrossAttention(nn.Module):
+    """Video tokens read the rows of the `tokens` door."""
+
+    def __init__(self, dim: int, text_dim: int, num_heads: int):
+        super().__init__()
+        self.num_heads = num_heads
+        self.q = nn.Linear(dim, dim)
+        self.kv = nn.Linear(text_dim, 2 * dim)
+        self.q_norm, self.k_norm = RMSNorm(dim // num_heads), RMSNorm(dim // num_heads)
+        self.out = nn.Linear(dim, dim)
+
+    def keys_values(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, L, text_dim) to keys and values, (B, L, heads, head_dim) each."""
+        k, v = self.kv(tokens).unflatten(-1, (2, self.num_heads, -1)).unbind(2)
+        return self.k_norm(k), v
+
+    def forward(self, x: Tensor, text: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
+        b, frames, cells, dim = x.shape
+        q = self.q_norm(self.q(x).view(b, frames * cells, self.num_heads, dim // self.num_heads))
+        out = softmax_attention(q, *text, None if mask is None else mask[:, None, None, :])
+        return self.out(out.reshape(b, frames, cells, dim))
+
+
+class LocalStack(nn.Module):
+    """A few 3 x 3 convolutions on folded frames at full latent resolution, modulated per frame."""
+
+    def __init__(self, c_in: int, dim: int, depth: int, cond_dim: int):
+        super().__init__()
+        self.enter = nn.Conv2d(c_in, dim, 3, padding=1)
+        self.blocks = nn.ModuleList(LocalBlock(dim, cond_dim) for _ in range(depth))
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:                      # (B T, C, H, W), (B, T, D)
+        x = self.enter(x)
+        for block in self.blocks:
+            x = block(x, c.flatten(0, 1))
+        return x
+
+
+class LocalBlock(nn.Module):
+    """x + Conv(silu(mod(norm(Conv(silu(norm x)))))), each norm within one frame."""
+
+    def __init__(self, dim: int, cond_dim: int):
+        super().__init__()
+        self.norm1, self.conv1 = nn.GroupNorm(8, dim), nn.Conv2d(dim, dim, 3, padding=1)
+        self.modulation = nn.Linear(cond_dim, 2 * dim)
+        self.norm2, self.conv2 = nn.GroupNorm(8, dim, affine=False), zero_(nn.Conv2d(dim, dim, 3, padding=1))
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        scale, shift = self.modulation(c)[:, :, None, None].chunk(2, dim=1)
+        h = self.conv2(F.silu(self.norm2(h) * (1 + scale) + shift))
+        return x + h

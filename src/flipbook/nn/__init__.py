@@ -1,0 +1,1 @@
+"""Parts that two models or more use: doors, attention patterns, positions, norms, embeddings."""

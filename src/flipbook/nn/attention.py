@@ -1,0 +1,100 @@
+"""Attention is one operation with a pattern.
+
+A pattern says which tokens of a (T, S) grid, T frames of S patches in (t h w) order, each token may read:
+
+    full        every token                         spatial     the tokens of its own frame
+    temporal    its own patch in every frame        identity    its own patch in its own frame
+
+and a boolean `frame_attends` (T, T), True where frame i may read frame j, narrows any of them (causal, block-causal, ...).
+Each pattern has a folded fast path and a dense masked reference that agree: `attend` and `attend_dense`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Pattern = Literal["full", "spatial", "temporal", "identity"]
+PATTERNS: tuple[Pattern, ...] = ("full", "spatial", "temporal", "identity")
+
+SHORT = 64      # keys up to which plain products beat the fused kernel on a CPU
+CHUNK = 128     # query rows per product on a CPU in bf16: the scores stay in cache
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int], pattern: Pattern = "full", frame_attends: Tensor | None = None) -> Tensor:
+    """Self-attention over a (T, S) grid of tokens. q, k, v and the result: (B, T S, heads, head_dim)."""
+    b, _, heads, d = q.shape
+    frames, cells = grid
+    if pattern == "identity":
+        return v
+    if pattern == "spatial":
+        q, k, v = (x.reshape(b * frames, cells, heads, d) for x in (q, k, v))
+        return softmax_attention(q, k, v).reshape(b, frames * cells, heads, d)
+    if pattern == "temporal":
+        q, k, v = (x.reshape(b, frames, cells, heads, d).transpose(1, 2).reshape(b * cells, frames, heads, d) for x in (q, k, v))
+        out = softmax_attention(q, k, v, frame_attends)
+        return out.reshape(b, cells, frames, heads, d).transpose(1, 2).reshape(b, frames * cells, heads, d)
+    if pattern == "full":
+        mask = None
+        if frame_attends is not None:
+            mask = frame_attends.repeat_interleave(cells, 0).repeat_interleave(cells, 1)
+        return softmax_attention(q, k, v, mask)
+    raise ValueError(f"attention pattern {pattern!r} is unknown. Try one of {', '.join(PATTERNS)}.")
+
+
+def attend_dense(q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int], pattern: Pattern = "full", frame_attends: Tensor | None = None) -> Tensor:
+    """The same as `attend`, as one masked product over all pairs of tokens: slow, and plainly right."""
+    return softmax_attention(q, k, v, pattern_mask(grid, pattern, frame_attends, device=q.device))
+
+
+def pattern_mask(grid: tuple[int, int], pattern: Pattern, frame_attends: Tensor | None = None, device: torch.device | str = "cpu") -> Tensor:
+    """(N, N) bool, True where token i may read token j, N = T S."""
+    frames, cells = grid
+    frame = torch.arange(frames, device=device).repeat_interleave(cells)
+    cell = torch.arange(cells, device=device).repeat(frames)
+    same_frame, same_cell = frame[:, None] == frame, cell[:, None] == cell
+    mask = {"full": same_frame | ~same_frame, "spatial": same_frame, "temporal": same_cell, "identity": same_frame & same_cell}[pattern]
+    if frame_attends is not None and pattern in ("full", "temporal"):
+        mask = mask & frame_attends[frame][:, frame]
+    return mask
+
+
+def softmax_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v. q: (B, N, heads, d); k, v: (B, M, heads, d); mask: bool, broadcasts to (B, heads, N, M), True = may attend.
+
+    The policy behind one front: on a CPU plain products for short keys, chunks of queries in bf16 (the fused CPU kernel gains
+    nothing from bf16); the fused kernel elsewhere and on GPUs.
+    """
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))                        # (B, heads, N, d)
+    if mask is not None and mask.dim() == 3:
+        mask = mask[:, None]
+    if q.device.type == "cpu" and (k.shape[2] <= SHORT or q.dtype == torch.bfloat16):
+        out = _products(q, k, v, mask)
+    else:
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return out.transpose(1, 2)
+
+
+def _products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    scale = 1.0 / math.sqrt(q.shape[-1])
+    k_t = k.transpose(-2, -1)
+    rows = q.shape[2]
+    if rows <= 2 * CHUNK:
+        return _rows(q * scale, k_t, v, mask)
+    out = []
+    for start in range(0, rows, CHUNK):
+        part = None if mask is None else mask[..., start : start + CHUNK, :] if mask.shape[-2] == rows else mask
+        out.append(_rows(q[:, :, start : start + CHUNK] * scale, k_t, v, part))
+    return torch.cat(out, dim=2)
+
+
+def _rows(q: Tensor, k_t: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    scores = torch.matmul(q, k_t)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(v.dtype)
+    return torch.matmul(weights, v)

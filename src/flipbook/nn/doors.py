@@ -1,0 +1,72 @@
+"""The doors of a network: every condition of the literature enters a denoiser by one of these."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Doors:
+    """What a denoiser is told besides the noisy video and its noise levels.
+
+    The fifth door, `frames`, is the pair (`t` of shape (B, T), `frame_is_given`) of the network's own signature.
+
+    tokens:      (B, L, D) rows for cross-attention: text, image, audio, brain signal.
+    token_mask:  (B, L) bool, True = may be attended.
+    vector:      (B, V) added to the time embedding: fps, motion strength, class.
+    channels:    (B, C', T, H, W) concatenated to the input: depth, sketch, masked frames.
+    residuals:   feature maps added inside the network, outermost first.
+    keys_values: per cross-attention layer, keys and values of `tokens`, computed once by `net.prepare`.
+    """
+
+    tokens: Tensor | None = None
+    token_mask: Tensor | None = None
+    vector: Tensor | None = None
+    channels: Tensor | None = None
+    residuals: Sequence[Tensor] = ()
+    keys_values: Sequence[tuple[Tensor, Tensor]] | None = field(default=None, repr=False)
+
+    def with_(self, **changes: object) -> Doors:
+        """A copy with some doors changed; changing the tokens drops what was computed from them."""
+        if "tokens" in changes and "keys_values" not in changes:
+            changes["keys_values"] = None
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+    def select(self, rows: Tensor | slice) -> Doors:
+        """The doors of some samples of the batch."""
+
+        def pick(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x[rows]
+
+        return Doors(
+            tokens=pick(self.tokens),
+            token_mask=pick(self.token_mask),
+            vector=pick(self.vector),
+            channels=pick(self.channels),
+            residuals=tuple(r[rows] for r in self.residuals),
+            keys_values=None if self.keys_values is None else tuple((k[rows], v[rows]) for k, v in self.keys_values),
+        )
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> Doors:
+        """The same doors on another device, floating parts in another dtype."""
+
+        def move(x: Tensor | None) -> Tensor | None:
+            if x is None:
+                return None
+            return x.to(device, dtype) if x.is_floating_point() else x.to(device)
+
+        return replace(
+            self,
+            tokens=move(self.tokens),
+            token_mask=move(self.token_mask),
+            vector=move(self.vector),
+            channels=move(self.channels),
+            residuals=tuple(r.to(device, dtype) for r in self.residuals),
+            keys_values=None
+            if self.keys_values is None
+            else tuple((k.to(device, dtype), v.to(device, dtype)) for k, v in self.keys_values),
+        )

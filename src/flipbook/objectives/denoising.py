@@ -1,0 +1,156 @@
+"""Learn to denoise clips that are told in words, some of whose frames may be given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from flipbook.data.batch import Batch
+from flipbook.data.seeds import derive_seed
+from flipbook.nn.doors import Doors
+from flipbook.objectives.base import Losses
+from flipbook.process.process import expand_t
+from flipbook.systems.base import System
+
+GOLDEN = 0.6180339887498949
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoisingOptions:
+    """train: parts that learn.   drop_text: share of samples whose sentence becomes empty (arXiv:2207.12598).
+
+    given: share of clips of which some frames are given clean, at level 0; the loss counts the others only.
+    time_mean, time_std: t = sigmoid(mean + std * normal), or evenly spread over [0, 1] when std is 0 (arXiv:2403.03206, 3.1).
+    """
+
+    train: tuple[str, ...] = ("denoiser", "text_encoder")
+    drop_text: float = 0.1
+    given: float = 0.3
+    time_mean: float = 0.0
+    time_std: float = 0.0
+    compile: bool = False
+
+
+class Denoising:
+    """E over t and eps of |net(x, t) - target|^2 on the frames that are not given."""
+
+    def __init__(self, system: System, options: DenoisingOptions):
+        self.system, self.options = system, options
+        for name, part in system.parts.items():
+            part.requires_grad_(name in options.train)
+        self._trainable = nn.ModuleDict({name: system.parts[name] for name in options.train})
+        if options.compile:
+            system.denoiser.compile_blocks()
+
+    def trainable(self) -> nn.Module:
+        return self._trainable
+
+    def loss(self, batch: Batch, seeds: Sequence[int], *, t: Tensor | None = None) -> Losses:
+        """One denoising step. Everything random about sample b comes from seeds[b] and its number batch.index[b]."""
+        system, options = self.system, self.options
+        draws = [Draw.of(seed, batch.video.shape[2], options) for seed in seeds]
+        with torch.no_grad():
+            z0 = system.autoencoder.encode(batch.video).float()                        # (B, C, T, h, w)
+        eps = torch.stack([torch.randn(z0.shape[1:], generator=torch.Generator().manual_seed(seed)) for seed in seeds]).to(z0)
+        if t is None:
+            t = self._times(batch.index, seeds).to(z0)
+        given = torch.stack([draw.given for draw in draws]).to(z0.device)              # (B, T) bool
+        t_frame = t[:, None] * ~given
+        x = system.process.add_noise(z0, eps, t_frame)
+        captions = ["" if draw.drop_text else caption for draw, caption in zip(draws, batch.captions, strict=True)]
+        tokens, mask = system.text_encoder.encode(captions)
+        prediction = system.denoiser(
+            system.process.network_input(x, t_frame), t_frame, Doors(tokens=tokens, token_mask=mask),
+            frame_is_given=given, frame_index=batch.frame_index.to(z0.device),
+        )
+        error = (prediction.float() - system.process.target(z0, eps, t_frame)).square().mean((1, 3, 4))   # (B, T)
+        wanted = (~given).float()
+        return Losses(loss=(error * wanted).sum(1) / wanted.sum(1), t=t)
+
+    def _times(self, index: Sequence[int], seeds: Sequence[int]) -> Tensor:
+        """Noise levels that fill [0, 1] evenly over neighbouring samples: steps of the golden ratio, then jitter by seed."""
+        u = torch.tensor([(k * GOLDEN + (seed % 1009) / 1009 * 0.02) % 1.0 for k, seed in zip(index, seeds, strict=True)])
+        if self.options.time_std == 0:
+            return u
+        normal = torch.special.ndtri(u.clamp(1e-4, 1 - 1e-4))
+        return torch.sigmoid(self.options.time_mean + self.options.time_std * normal)
+
+    @torch.no_grad()
+    def samples(self, batch: Batch, prompts: Sequence[str], seed: int) -> Tensor | None:
+        """A clip for each prompt with the shape of the validation clips, by the system's own defaults."""
+        from flipbook.guidance import guide
+        from flipbook.process.matrix import noise_levels
+        from flipbook.process.noise import initial_noise
+        from flipbook.samplers import SAMPLERS
+
+        system, defaults = self.system, self.system.defaults
+        n, frames = len(prompts), batch.video.shape[2]
+        shape = system.autoencoder.encode(batch.video[:1]).shape[1:]
+        x = initial_noise(shape, [derive_seed(seed, i) for i in range(n)])
+        index = batch.frame_index[:1].expand(n, frames)
+
+        def branch(captions: Sequence[str]) -> Any:
+            tokens, mask = system.text_encoder.encode(list(captions))
+            doors = system.denoiser.prepare(Doors(tokens=tokens, token_mask=mask))
+            return system.process.denoiser(system.denoiser, doors, frame_index=index)
+
+        denoise = guide({"uncond": branch([""] * n), "text": branch(prompts)}, [("uncond", 1.0), ("text", defaults["guidance_scale"])])
+        matrix = noise_levels(defaults["num_inference_steps"], frames)
+        z = SAMPLERS[defaults["sampler"]](denoise, x, system.process.path, matrix)
+        return system.autoencoder.decode(z.to(x.dtype)).float()
+
+    def save(self, folder: Path) -> None:
+        from flipbook.interop.folder import save_pretrained
+
+        save_pretrained(self.system, folder)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What chance decides about one sample besides its noise."""
+
+    drop_text: bool
+    given: Tensor           # (T,) bool
+
+    @staticmethod
+    def of(seed: int, num_frames: int, options: DenoisingOptions) -> Draw:
+        generator = torch.Generator().manual_seed(derive_seed(seed, "conditions"))
+        drop, some, kind = torch.rand(3, generator=generator).tolist()
+        given = torch.zeros(num_frames, dtype=torch.bool)
+        if num_frames > 1 and some < options.given:
+            given = given_frames(num_frames, kind, generator)
+        return Draw(drop < options.drop_text, given)
+
+
+def given_frames(num_frames: int, kind: float, generator: torch.Generator) -> Tensor:
+    """A mask (T,) of given frames; kind in [0, 1) picks first frame (half of the time), both ends, a beginning, or any frames.
+
+    At least one frame is given and one is left.
+    """
+    mask = torch.zeros(num_frames, dtype=torch.bool)
+    if kind < 0.5 or num_frames == 2:
+        mask[0] = True
+    elif kind < 0.65:
+        mask[0] = mask[-1] = True
+    elif kind < 0.8:
+        mask[: 1 + int(torch.randint(num_frames - 1, (), generator=generator))] = True
+    else:
+        count = 1 + int(torch.randint(num_frames // 2, (), generator=generator))
+        mask[torch.randperm(num_frames, generator=generator)[:count]] = True
+    return mask
+
+
+def build(system: System, options: Mapping[str, Any]) -> Denoising:
+    """The objective over a system. Raises ValueError for an unknown option or part."""
+    known = {f.name for f in fields(DenoisingOptions)}
+    if unknown := set(options) - known:
+        raise ValueError(f"denoising has no option {sorted(unknown)}. Try some of {', '.join(sorted(known))}.")
+    chosen = DenoisingOptions(**{k: tuple(v) if k == "train" else v for k, v in options.items()})
+    if strange := set(chosen.train) - set(system.parts):
+        raise ValueError(f"train={sorted(strange)}: system {system.name!r} has no such part. Try some of {', '.join(system.parts)}.")
+    return Denoising(system, chosen)
