@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from . import shapes_paint, shapes_scene
 from .clip import Clip
-from .layers import Stack, paint
+from .domains import PICTURES
+from .layers import paint
 
 
-@dataclass(frozen=True)
-class Domain:
-    """draw_scene: (seed, canvas, **options) -> scene.   build_stack: (scene, u, height, width) -> layers.   options: names."""
-
-    draw_scene: Callable[..., dict[str, Any]]
-    build_stack: Callable[[Mapping[str, Any], np.ndarray, int, int], Stack]
-    options: Mapping[str, Any]
-
-
-_DOMAINS = {
-    "shapes": Domain(
-        shapes_scene.draw_scene, shapes_paint.build_stack, {"held_out": None, "num_objects": None, "plain": False}
-    ),
-}
-DOMAINS = tuple(_DOMAINS)
+DOMAINS = tuple(PICTURES)
 
 
 def draw(
@@ -51,10 +36,10 @@ def draw(
     options of `shapes`: `num_objects` 1 to 3; `plain` True for the plain grammar, plain colours and a camera at rest.
     Raises ValueError for an unknown domain, option or size.
     """
-    if domain not in _DOMAINS:
+    if domain not in PICTURES:
         raise ValueError(f"domain={domain!r} does not exist. Try one of {', '.join(DOMAINS)}.")
-    known = _DOMAINS[domain].options
-    if held_out is not None:
+    known = PICTURES[domain].options
+    if held_out is not None and (domain == "shapes" or held_out):  # the other domains hold nothing out
         options["held_out"] = held_out
     unknown = sorted(set(options) - set(known))
     if unknown:
@@ -66,7 +51,7 @@ def draw(
         raise ValueError(
             f"height={height}, width={width}, num_frames={num_frames}: nothing could be seen. Try sides of 8 or more and 1 or more frames."
         )
-    scene = _DOMAINS[domain].draw_scene(seed, (width / unit, height / unit), **{**known, **options})
+    scene = PICTURES[domain].draw_scene(seed, (width / unit, height / unit), **{**known, **options})
     clip = from_scene(scene, num_frames=num_frames, height=height, width=width, fps=fps, frames=frames)
     if truth:
         clip.compute_truth()
@@ -87,5 +72,5 @@ def from_scene(
     if any(not 0 <= i < num_frames for i in index):
         raise ValueError(f"frames={index}: the clip has frames 0 to {num_frames - 1}.")
     u = np.array(index, np.float64) / max(num_frames - 1, 1)
-    stack = _DOMAINS[scene["domain"]].build_stack(scene, u, height, width)
+    stack = PICTURES[scene["domain"]].build_stack(scene, u, height, width)
     return Clip(paint(stack), scene["caption"], fps, scene, num_frames, index)

@@ -141,15 +141,33 @@ def _spline(place: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray
     return whole.astype(np.int64), (half * rest * rest, half + part * rest, half * part * part)
 
 
-def resample(texture: np.ndarray, xs: np.ndarray, ys: np.ndarray) -> np.ndarray:
-    """Bilinear views of a float32 texture (h, w): row T looks at columns xs (T, W) and rows ys (T, H); gives (T, H, W)."""
+def resample(texture: np.ndarray, xs: np.ndarray, ys: np.ndarray, origin: tuple[int, int]) -> np.ndarray:
+    """Bilinear views (T, H, W) of a float32 texture (h, w): frame i looks at columns xs[i] (W,) and rows ys[i] (H,).
+
+    origin: column and row of texture[0, 0]; it is a whole number so that the views do not depend on what was cut away.
+    """
     column, row = np.floor(xs), np.floor(ys)
     fx, fy = (xs - column).astype(np.float32), (ys - row).astype(np.float32)
-    column, row = column.astype(np.int64), row.astype(np.int64)
+    column, row = column.astype(np.int64) - origin[0], row.astype(np.int64) - origin[1]
     views = np.empty((len(xs), ys.shape[1], xs.shape[1]), np.float32)
     for i in range(len(xs)):
         top = texture[row[i]]
         rows = top + (texture[row[i] + 1] - top) * fy[i][:, None]
         left = rows[:, column[i]]
         views[i] = left + (rows[:, column[i] + 1] - left) * fx[i]
+    return views
+
+
+def slide(
+    texture: np.ndarray, x: np.ndarray, y: np.ndarray, origin: tuple[int, int], height: int, width: int
+) -> np.ndarray:
+    """Bilinear windows (K, T, height, width) into float32 planes (K, h, w), with their corners at columns x, rows y (T,)."""
+    views = np.empty((len(texture), len(x), height, width), np.float32)
+    for i in range(len(x)):
+        column, row = int(np.floor(x[i])), int(np.floor(y[i]))
+        fx, fy = np.float32(x[i] - column), np.float32(y[i] - row)
+        column, row = column - origin[0], row - origin[1]
+        window = texture[:, row : row + height + 1, column : column + width + 1]
+        window = window[:, :-1] + (window[:, 1:] - window[:, :-1]) * fy if fy else window[:, :-1]
+        views[:, i] = window[..., :-1] + (window[..., 1:] - window[..., :-1]) * fx
     return views

@@ -133,7 +133,7 @@ def _clouds(seed: int, xs: np.ndarray, ys: np.ndarray, unit: int, moving: bool) 
     """Share of cloud in [0, 1], (T or 1, H, W): one texture, looked at through every frame's window."""
     if not moving:
         return smoothstep(0.36, 0.66, value_noise(seed, xs[0] / unit, ys[0] / unit, _CLOUD_CELLS))[None]
-    left, top = np.floor(xs.min()) - 1.0, np.floor(ys.min()) - 1.0
-    columns, rows = np.arange(left, xs.max() + 3.0), np.arange(top, ys.max() + 3.0)
+    left, top = int(np.floor(xs.min())), int(np.floor(ys.min()))
+    columns, rows = np.arange(left, int(np.floor(xs.max())) + 2), np.arange(top, int(np.floor(ys.max())) + 2)
     texture = smoothstep(0.36, 0.66, value_noise(seed, columns / unit, rows / unit, _CLOUD_CELLS))
-    return resample(texture, xs - left, np.broadcast_to(ys - top, (len(xs), ys.shape[1])))
+    return resample(texture, xs, np.broadcast_to(ys, (len(xs), ys.shape[1])), (left, top))
