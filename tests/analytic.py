@@ -1,7 +1,7 @@
 """The analytic denoiser: a mixture of Gaussians whose exact denoiser is a closed form, on any noise path.
 
-"Content" is the mode a clip belongs to, "structure" the residual x0 - mean. Samplers, guidance, inversion and editing are
-tested on it in milliseconds, without a network.
+"Content" is the mode a clip belongs to, "structure" the residual x0 - mean. Samplers, guidance, inversion and editing
+are tested on it in milliseconds, without a network.
 """
 
 from __future__ import annotations
