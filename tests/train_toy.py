@@ -31,7 +31,7 @@ class Toy:
     def loss(self, batch: Batch, seeds: Sequence[int], *, t: Tensor | None = None) -> Losses:
         chances = [torch.Generator().manual_seed(seed) for seed in seeds]
         t = torch.stack([torch.rand((), generator=g) for g in chances]) if t is None else t
-        x0 = batch.video.mean(dim=(2, 3, 4)).repeat(1, 4)                            # (B, 12)
+        x0 = batch.video.mean(dim=(2, 3, 4)).repeat(1, 4)  # (B, 12)
         eps = torch.stack([torch.randn(12, generator=g) for g in chances])
         x = (1 - t)[:, None] * x0 + t[:, None] * eps
         loss = (self.parts["net"](x) - (eps - x0)).float().square().mean(dim=1)
@@ -47,8 +47,18 @@ class Toy:
         save_file(self.parts.state_dict(), folder / "net.safetensors")
 
 
-def draw(domain: str, seed: int, *, num_frames: int = 16, height: int = 64, width: int = 64, fps: float = 8.0,
-         held_out: bool | None = None, truth: bool = True, frames: Sequence[int] | None = None) -> SimpleNamespace:
+def draw(
+    domain: str,
+    seed: int,
+    *,
+    num_frames: int = 16,
+    height: int = 64,
+    width: int = 64,
+    fps: float = 8.0,
+    held_out: bool | None = None,
+    truth: bool = True,
+    frames: Sequence[int] | None = None,
+) -> SimpleNamespace:
     """A stand-in for the world: noise of one colour, and the frame's number in its first pixel."""
     chance = np.random.default_rng(seed)
     wanted = list(range(num_frames)) if frames is None else list(frames)
@@ -63,8 +73,23 @@ def use_toys() -> None:
 
 
 def toy_recipe(output: Path, **changes: Any) -> Recipe:
-    tree = {"output": str(output), "objective": {"name": "toy"}, "data": [{"world": "shapes"}], "num_frames": 2, "height": 4,
-            "width": 4, "num_workers": 0, "batch_size": 4, "steps": 20, "warmup": 4, "dtype": "fp32", "threads": 1,
-            "optimizer": {"lr": 0.01}, "validation": {"every": 10, "clips": 5}, "samples": {"every": 0},
-            "checkpoint": {"every": 10}, "log": {"every": 1, "tensorboard": False}}
+    tree = {
+        "output": str(output),
+        "objective": {"name": "toy"},
+        "data": [{"world": "shapes"}],
+        "num_frames": 2,
+        "height": 4,
+        "width": 4,
+        "num_workers": 0,
+        "batch_size": 4,
+        "steps": 20,
+        "warmup": 4,
+        "dtype": "fp32",
+        "threads": 1,
+        "optimizer": {"lr": 0.01},
+        "validation": {"every": 10, "clips": 5},
+        "samples": {"every": 0},
+        "checkpoint": {"every": 10},
+        "log": {"every": 1, "tensorboard": False},
+    }
     return parse_recipe({**tree, **changes})

@@ -48,8 +48,9 @@ class Checkpoint:
     state: dict[str, Any]
 
 
-def save_checkpoint(root: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any],
-                    keep: int = 2) -> Path:
+def save_checkpoint(
+    root: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], keep: int = 2
+) -> Path:
     """Write `root/checkpoint-STEP` and then remove all but the last `keep`. Returns the folder.
 
     Raises CheckpointError when the disk is full or cannot be written; earlier checkpoints then stay as they are.
@@ -62,17 +63,22 @@ def save_checkpoint(root: Path, step: int, tensors: Mapping[str, Mapping[str, Te
         temporary.mkdir()
         for stem, part in tensors.items():
             # only contiguous CPU tensors have one byte order on the disk; values do not change
-            save_file({name: t.detach().cpu().contiguous() for name, t in part.items()}, temporary / f"{stem}.safetensors")
-        _write(temporary / "state.json", json.dumps(state, indent=1))
+            save_file(
+                {name: t.detach().cpu().contiguous() for name, t in part.items()}, temporary / f"{stem}.safetensors"
+            )
+        (temporary / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
         manifest = {"step": step, "files": {path.name: _fingerprint(path) for path in sorted(temporary.iterdir())}}
-        _write(temporary / "manifest.json", json.dumps(manifest, indent=1))
+        (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         _flush(temporary)
-        if final.exists():                       # a corrupt one: resume passed over it and came here again
+        if final.exists():  # a corrupt one: resume passed over it and came here again
             os.replace(final, root / f"{_TEMPORARY}{step:06d}-replaced")
         os.replace(temporary, final)
         _flush(root)
-        for old in list_checkpoints(root)[:-keep]:
-            os.replace(old, root / f"{_TEMPORARY}{old.name}")      # leaves the list in one moment, not file by file
+        past = [path for path in list_checkpoints(root) if _step(path) <= step]
+        for old in set(list_checkpoints(root)) - set(
+            past[-keep:]
+        ):  # and corrupt ones of a future that resume passed over
+            os.replace(old, root / f"{_TEMPORARY}{old.name}")  # leaves the list in one moment, not file by file
         _remove_leftovers(root)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -83,7 +89,7 @@ def save_checkpoint(root: Path, step: int, tensors: Mapping[str, Mapping[str, Te
 def list_checkpoints(root: Path) -> list[Path]:
     """The finished checkpoint folders of a run, oldest first; whether their bytes are good is not looked at."""
     found = [path for path in root.iterdir() if _NAME.fullmatch(path.name)] if root.is_dir() else []
-    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
+    return sorted(found, key=_step)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -91,7 +97,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     verify_checkpoint(folder)
     state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     tensors = {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
-    return Checkpoint(int(folder.name.rpartition("-")[2]), tensors, state)
+    return Checkpoint(_step(folder), tensors, state)
 
 
 def load_newest(root: Path) -> Checkpoint | None:
@@ -117,7 +123,9 @@ def verify_checkpoint(folder: Path) -> None:
         files = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
         for name, expected in files.items():
             if _fingerprint(folder / name) != expected:
-                raise CheckpointCorrupt(f"{folder / name} is not what was written: its size or sha256 differs from the manifest.")
+                raise CheckpointCorrupt(
+                    f"{folder / name} is not what was written: its size or sha256 differs from the manifest."
+                )
     except OSError as error:
         raise CheckpointCorrupt(f"{error.filename} of a checkpoint cannot be read ({error.strerror}).") from error
     except (ValueError, KeyError, AttributeError) as error:
@@ -126,14 +134,14 @@ def verify_checkpoint(folder: Path) -> None:
         raise CheckpointCorrupt(f"{folder / 'manifest.json'} is not a manifest ({error}).") from error
 
 
+def _step(folder: Path) -> int:
+    return int(folder.name.rpartition("-")[2])
+
+
 def _fingerprint(path: Path) -> dict[str, int | str]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"bytes": path.stat().st_size, "sha256": digest}
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def _flush(folder: Path) -> None:
@@ -166,6 +174,8 @@ def _explain(error: Exception, root: Path, final: Path, tensors: Mapping[str, Ma
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "os error 28" in str(error)
     if full:
         free = shutil.disk_usage(root).free / 2**20
-        return (f"the disk is full: {final.name} needs {_bytes(tensors) / 2**20:.0f} MiB, {root} has {free:.0f} MiB free. "
-                f"Nothing was half-written, {good}. Free some space or set checkpoint.keep=1, then --resume.")
+        return (
+            f"the disk is full: {final.name} needs {_bytes(tensors) / 2**20:.0f} MiB, {root} has {free:.0f} MiB free. "
+            f"Nothing was half-written, {good}. Free some space or set checkpoint.keep=1, then --resume."
+        )
     return f"{final} could not be written ({error}). Nothing was half-written, {good}."

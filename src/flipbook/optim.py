@@ -11,7 +11,20 @@ from torch import Tensor, nn
 
 from flipbook.recipe import OptimizerRecipe, Recipe
 
-ADAMW_NAMES = ("embed", "token", "position", "patch", "head", "final", "first", "last", "conv_in", "conv_out", "proj_out", "modulation")
+ADAMW_NAMES = (
+    "embed",
+    "token",
+    "position",
+    "patch",
+    "head",
+    "final",
+    "first",
+    "last",
+    "conv_in",
+    "conv_out",
+    "proj_out",
+    "modulation",
+)
 """A matrix whose name holds one of these is no hidden matrix: Muon leaves it to AdamW."""
 
 
@@ -37,10 +50,12 @@ class Muon(torch.optim.Optimizer):
             for param in group["params"]:
                 if param.grad is None:
                     continue
-                average = self.state[param].setdefault("momentum", torch.zeros_like(param))
-                average.lerp_(param.grad, 1 - group["momentum"])
-                update = orthogonalise(param.grad.lerp(average, group["momentum"]).flatten(1))      # Nesterov
-                size = 0.2 * math.sqrt(max(update.shape))                                           # rms as AdamW's
+                state = self.state[param]
+                if not state:
+                    state["momentum"] = torch.zeros_like(param)
+                average = state["momentum"].lerp_(param.grad, 1 - group["momentum"])
+                update = orthogonalise(param.grad.lerp(average, group["momentum"]).flatten(1))  # Nesterov
+                size = 0.2 * math.sqrt(max(update.shape))  # rms as AdamW's
                 param.mul_(1 - group["lr"] * group["weight_decay"])
                 param.add_(update.view_as(param).to(param.dtype), alpha=-group["lr"] * size)
 
@@ -71,15 +86,22 @@ class Optimizer:
         self._params = {name: p for name, p in model.named_parameters() if p.requires_grad}
         if not self._params:
             raise ValueError("nothing to train: no parameter of the objective requires a gradient.")
-        hidden = [n for n, p in self._params.items() if recipe.name == "muon" and is_hidden_matrix(n, p, recipe.adamw_names)]
+        hidden = [
+            n for n, p in self._params.items() if recipe.name == "muon" and is_hidden_matrix(n, p, recipe.adamw_names)
+        ]
         matrices = [n for n, p in self._params.items() if p.ndim >= 2 and n not in hidden]
         rest = [n for n in self._params if n not in hidden and n not in matrices]
         named = lambda names: [self._params[name] for name in names]
-        adamw_groups = [{"params": named(matrices), "weight_decay": recipe.weight_decay}, {"params": named(rest), "weight_decay": 0.0}]
+        adamw_groups = [
+            {"params": named(matrices), "weight_decay": recipe.weight_decay},
+            {"params": named(rest), "weight_decay": 0.0},
+        ]
         adamw_groups = [group for group in adamw_groups if group["params"]]
         self._parts: list[torch.optim.Optimizer] = []
         if adamw_groups:
-            self._parts.append(torch.optim.AdamW(adamw_groups, lr=recipe.lr, betas=recipe.betas, eps=recipe.eps, fused=True))
+            self._parts.append(
+                torch.optim.AdamW(adamw_groups, lr=recipe.lr, betas=recipe.betas, eps=recipe.eps, fused=True)
+            )
         if hidden:
             self._parts.append(Muon(named(hidden), recipe.muon_lr or recipe.lr, recipe.weight_decay, recipe.momentum))
         self._base = [[group["lr"] for group in part.param_groups] for part in self._parts]
@@ -95,8 +117,12 @@ class Optimizer:
     def tensors(self) -> dict[str, Tensor]:
         """The state by "parameter name::state name"; steps taken are tensors too."""
         name_of = {id(p): name for name, p in self._params.items()}
-        return {f"{name_of[id(p)]}::{key}": value
-                for part in self._parts for p, state in part.state.items() for key, value in state.items()}
+        return {
+            f"{name_of[id(p)]}::{key}": value
+            for part in self._parts
+            for p, state in part.state.items()
+            for key, value in state.items()
+        }
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over what `tensors()` gave. Raises ValueError when it belongs to other parameters or another optimiser."""
@@ -104,10 +130,14 @@ class Optimizer:
         for key, value in tensors.items():
             name, _, what = key.partition("::")
             if name not in self._params:
-                raise ValueError(f"the checkpoint's optimiser knows parameter {name!r}, the model does not: "
-                                 "it belongs to another system. Start a new output folder.")
+                raise ValueError(
+                    f"the checkpoint's optimiser knows parameter {name!r}, the model does not: "
+                    "it belongs to another system. Start a new output folder."
+                )
             param = self._params[name]
-            like = torch.empty_like(param) if value.shape == param.shape else torch.empty_like(value, device=param.device)
+            like = (
+                torch.empty_like(param) if value.shape == param.shape else torch.empty_like(value, device=param.device)
+            )
             owner[id(param)].state[param][what] = like.to(value.dtype).copy_(value)
 
 
@@ -128,7 +158,7 @@ def lr_factor(recipe: Recipe, step: int, progress: float) -> float:
             shape = left
         case "cosine":
             shape = 0.5 * (1 - math.cos(math.pi * left))
-        case "wsd":                                   # warm-up, stable, decay: arXiv:2404.06395
+        case "wsd":  # warm-up, stable, decay: arXiv:2404.06395
             shape = min(1.0, left / recipe.decay) if recipe.decay else 1.0
     return warm * shape
 
@@ -139,7 +169,9 @@ class Average:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
         self._live = named_tensors(model)
-        self._own = {n: p.detach().clone() for n, p in self._live.items() if isinstance(p, nn.Parameter) and p.requires_grad}
+        self._own = {
+            n: p.detach().clone() for n, p in self._live.items() if isinstance(p, nn.Parameter) and p.requires_grad
+        }
 
     @torch.no_grad()
     def update(self, updates: int) -> None:
@@ -172,8 +204,13 @@ def copy_tensors(source: Mapping[str, Tensor], target: Mapping[str, Tensor], *, 
     missing, strange = sorted(target.keys() - source.keys()), sorted(source.keys() - target.keys())
     wrong = sorted(n for n in source.keys() & target.keys() if source[n].shape != target[n].shape)
     if strange or wrong or (missing and not partial):
-        what = [f"{label}: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"
-                for label, names in (("missing", missing), ("not in the model", strange), ("other shape", wrong)) if names]
-        raise ValueError(f"the saved weights do not fit this model ({'; '.join(what)}). Was the system or its config changed?")
+        what = [
+            f"{label}: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"
+            for label, names in (("missing", missing), ("not in the model", strange), ("other shape", wrong))
+            if names
+        ]
+        raise ValueError(
+            f"the saved weights do not fit this model ({'; '.join(what)}). Was the system or its config changed?"
+        )
     for name, value in source.items():
         target[name].copy_(value)

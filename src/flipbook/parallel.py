@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Group:
     def share(self, numbers: Sequence[int]) -> Sequence[int]:
         """This process's contiguous part of the sample numbers of one update."""
         part = len(numbers) // self.size
-        return numbers[self.rank * part: (self.rank + 1) * part]
+        return numbers[self.rank * part : (self.rank + 1) * part]
 
     def sum_gradients(self, params: Iterable[Tensor]) -> None:
         """Replace every gradient by its sum over all processes."""
@@ -42,6 +42,15 @@ class Group:
         dist.all_reduce(flat)
         for p, grad in zip(params, flat.split([p.numel() for p in params]), strict=True):
             p.grad = grad.view_as(p)
+
+    def average_buffers(self, module: nn.Module) -> None:
+        """Replace every floating buffer (running statistics) by its mean over all processes."""
+        if self.size == 1:
+            return
+        for buffer in module.buffers():
+            if buffer.is_floating_point():
+                dist.all_reduce(buffer)
+                buffer.div_(self.size)
 
     def sum(self, value: Tensor) -> Tensor:
         """The sum of a small tensor over all processes."""

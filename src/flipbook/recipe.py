@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 Count = Annotated[int, Field(ge=1)]
-Interval = Annotated[int, Field(ge=0)]       # 0 = never
+Interval = Annotated[int, Field(ge=0)]  # 0 = never
 
 
 class RecipeError(ValueError):
@@ -34,10 +34,10 @@ class OptimizerRecipe(_Part):
     lr: float = Field(3e-4, gt=0)
     betas: tuple[float, float] = (0.9, 0.99)
     eps: float = 1e-8
-    weight_decay: float = Field(0.01, ge=0)           # matrices only; never biases, norms, gains
-    momentum: float = 0.95                            # Muon's
-    muon_lr: float | None = None                      # None: `lr`
-    adamw_names: tuple[str, ...] = ()                 # more parameters (parts of names) that Muon leaves to AdamW
+    weight_decay: float = Field(0.01, ge=0)  # matrices only; never biases, norms, gains
+    momentum: float = 0.95  # Muon's
+    muon_lr: float | None = None  # None: `lr`
+    adamw_names: tuple[str, ...] = ()  # more parameters (parts of names) that Muon leaves to AdamW
 
 
 class ValidationRecipe(_Part):
@@ -70,38 +70,40 @@ class Recipe(_Part):
     """What a training run is. Two runs of one recipe give the same weights, bit for bit, on one machine."""
 
     output: Path
-    system: str | None = None                          # a system's name, trained from scratch ...
+    system: str | None = None  # a system's name, trained from scratch ...
     system_config: dict[str, Any] = {}
-    init: str | None = None                            # ... or a model folder (or name) to start from
+    init: str | None = None  # ... or a model folder (or name) to start from
     objective: dict[str, Any] = {"name": "denoising"}  # name and the objective's own options
-    data: list[dict[str, Any]] = Field(min_length=1)   # sources, see data/sources
+    data: list[dict[str, Any]] = Field(min_length=1)  # sources, see data/sources
     num_frames: Count = 16
     frame_stride: Count = 1
-    clip_frames: Count = 16                            # length of the clip that the frames are taken from
-    random_start: bool | None = None                   # take them anywhere in it; None: only when num_frames = 1
+    clip_frames: Count = 16  # length of the clip that the frames are taken from
+    random_start: bool | None = None  # take them anywhere in it; None: only when num_frames = 1
     height: Count = 64
     width: Count = 64
     num_workers: Interval = 1
-    batch_size: Count = 32                             # samples per update, over all processes
-    micro_batch: Count | None = None                   # samples per network call and process; None: all that is a process's share
+    batch_size: Count = 32  # samples per update, over all processes
+    micro_batch: Count | None = None  # samples per network call and process; None: all that is a process's share
     steps: Count = 10_000
     optimizer: OptimizerRecipe = OptimizerRecipe()
     warmup: Interval = 100
     schedule: Literal["constant", "linear", "cosine", "wsd"] = "wsd"
-    decay: float = Field(0.2, ge=0, le=1)              # wsd: the last share of the run, in which the rate falls to zero
-    schedule_minutes: float | None = Field(None, gt=0) # the run's length on the clock: decay follows it, and the run ends with it
-    clip_norm: float = Field(1.0, ge=0)                # 0 = no clipping
-    ema: float = Field(0.999, ge=0, lt=1)              # 0 = no average
-    dtype: Literal["bf16", "fp32"] = "bf16"            # autocast; weights and optimiser stay float32
+    decay: float = Field(0.2, ge=0, le=1)  # wsd: the last share of the run, in which the rate falls to zero
+    schedule_minutes: float | None = Field(
+        None, gt=0
+    )  # the run's length on the clock: decay follows it, and the run ends with it
+    clip_norm: float = Field(1.0, ge=0)  # 0 = no clipping
+    ema: float = Field(0.999, ge=0, lt=1)  # 0 = no average
+    dtype: Literal["bf16", "fp32"] = "bf16"  # autocast; weights and optimiser stay float32
     compile: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: Interval = 0                              # 0 = torch's choice
+    threads: Interval = 0  # 0 = torch's choice
     seed: int = 0
     validation: ValidationRecipe = ValidationRecipe()
     samples: SamplesRecipe = SamplesRecipe()
     checkpoint: CheckpointRecipe = CheckpointRecipe()
     log: LogRecipe = LogRecipe()
-    time_limit_minutes: float | None = Field(None, gt=0)   # stop with a checkpoint, to be resumed later
+    time_limit_minutes: float | None = Field(None, gt=0)  # stop with a checkpoint, to be resumed later
 
     @field_validator("objective", mode="before")
     @classmethod
@@ -114,13 +116,17 @@ class Recipe(_Part):
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
         if self.system is not None and self.init is not None:
-            raise ValueError("system and init are both given: keep `system` to train from scratch or `init` to fine-tune")
+            raise ValueError(
+                "system and init are both given: keep `system` to train from scratch or `init` to fine-tune"
+            )
         if self.system_config and self.system is None:
             raise ValueError("system_config needs system: a model folder (init) brings its own configuration")
         span = (self.num_frames - 1) * self.frame_stride + 1
         if span > self.clip_frames:
-            raise ValueError(f"num_frames={self.num_frames} at frame_stride={self.frame_stride} spans {span} frames, but "
-                             f"clip_frames={self.clip_frames}. Try clip_frames={span}")
+            raise ValueError(
+                f"num_frames={self.num_frames} at frame_stride={self.frame_stride} spans {span} frames, but "
+                f"clip_frames={self.clip_frames}. Try clip_frames={span}"
+            )
         return self
 
 
@@ -153,8 +159,9 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.1 reads `1e-4` as a word, since it has no dot; people mean a number."""
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
-                              list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 def _override(tree: dict[str, Any], override: str) -> None:
@@ -170,7 +177,7 @@ def _override(tree: dict[str, Any], override: str) -> None:
     node: Any = tree
     for done, name in enumerate(way):
         if isinstance(node, dict) and not isinstance(node.get(name), (dict, list)):
-            node[name] = {"name": node[name]} if isinstance(node.get(name), str) else {}   # objective: denoising
+            node[name] = {"name": node[name]} if isinstance(node.get(name), str) else {}  # objective: denoising
         node = _step(node, name, override, ".".join(way[:done]))
     if isinstance(node, list):
         _step(node, last, override, ".".join(way))
@@ -183,7 +190,9 @@ def _step(node: Any, name: str, override: str, where: str) -> Any:
     if isinstance(node, dict):
         return node[name]
     if not name.isdigit() or int(name) >= len(node):
-        raise RecipeError(f"override {override!r}: {where} is a list of {len(node)}; use a number from 0 to {len(node) - 1}.")
+        raise RecipeError(
+            f"override {override!r}: {where} is a list of {len(node)}; use a number from 0 to {len(node) - 1}."
+        )
     return node[int(name)]
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from flipbook.shapes import tensor_to_pixels
 
-_SECONDS_BETWEEN_LINES = 30.0       # where there is no terminal to draw a bar on
+_SECONDS_BETWEEN_LINES = 30.0  # where there is no terminal to draw a bar on
 
 
 class TrainLog:
@@ -24,8 +24,12 @@ class TrainLog:
     In processes other than the leading one (`speaks=False`) every method is silent.
     """
 
-    def __init__(self, folder: Path, *, steps: int, steps_done: int = 0, tensorboard: bool = True, speaks: bool = True) -> None:
-        self._speaks, self._steps, self._last_line, self._bar, self._board = speaks, steps, 0.0, None, None
+    def __init__(
+        self, folder: Path, steps: int, steps_done: int = 0, *, tensorboard: bool = True, speaks: bool = True
+    ) -> None:
+        self._speaks, self._steps, self._last_line = speaks, steps, 0.0
+        self._bar: Progress | None = None
+        self._board: Any = None
         self._console = Console(stderr=True, soft_wrap=True)
         if not speaks:
             return
@@ -36,8 +40,14 @@ class TrainLog:
         if tensorboard:
             self._board = _open_tensorboard(folder / "tensorboard", steps_done)
         if self._console.is_terminal:
-            self._bar = Progress(TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[facts]}"),
-                                 TimeElapsedColumn(), console=self._console)
+            self._bar = Progress(
+                TextColumn("training"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[facts]}"),
+                TimeElapsedColumn(),
+                console=self._console,
+            )
             self._task = self._bar.add_task("training", total=steps, completed=steps_done, facts="")
 
     def __enter__(self) -> TrainLog:
@@ -45,7 +55,9 @@ class TrainLog:
             self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar:
             self._bar.stop()
         if self._speaks:
@@ -77,13 +89,18 @@ class TrainLog:
         if self._speaks:
             self._console.print(message, highlight=False, markup=False)
 
+    def write(self, name: str, text: str) -> None:
+        """A whole text file in the run's folder."""
+        if self._speaks:
+            _replace(self._folder / name, text)
+
     def sheet(self, step: int, videos: Tensor) -> None:
         """`samples/step-000100.png`: one row per video of (N, 3, T, H, W) in [-1, 1], its frames from left to right."""
         if not self._speaks:
             return
         from PIL import Image
 
-        frames = tensor_to_pixels(videos)                                            # (N, T, H, W, 3)
+        frames = tensor_to_pixels(videos)  # (N, T, H, W, 3)
         n, t, h, w, _ = frames.shape
         picture = frames.transpose(0, 2, 1, 3, 4).reshape(n * h, t * w, 3)
         path = self._folder / "samples" / f"step-{step:06d}.png"
@@ -101,9 +118,13 @@ def _keep_lines_until(path: Path, step: int) -> None:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
         except (ValueError, KeyError):
-            continue                                                                 # the line a kill cut short
+            continue  # the line a kill cut short
+    _replace(path, "".join(kept))
+
+
+def _replace(path: Path, text: str) -> None:
     temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(kept), encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
 
 

@@ -18,15 +18,21 @@ LEVELS = 10
 
 @dataclass(frozen=True)
 class Scores:
-    """loss: mean over all clips.   by_level: mean per tenth of t, from data to noise; NaN where nothing fell, empty without levels."""
+    """loss: mean over all clips.   by_level: mean per tenth of t, from data to noise; None where nothing fell, and an empty
+    list for objectives without noise levels."""
 
     loss: float
-    by_level: list[float]
+    by_level: list[float | None]
 
 
 @torch.no_grad()
-def validate(objective: Objective, batches: Sequence[Batch], repeats: int, group: Group,
-             autocast: Callable[[], AbstractContextManager[object]]) -> Scores:
+def validate(
+    objective: Objective,
+    batches: Sequence[Batch],
+    repeats: int,
+    group: Group,
+    autocast: Callable[[], AbstractContextManager[object]],
+) -> Scores:
     """Mean loss over this process's `batches` and those of its fellows. Every clip is seen at `repeats` of ten evenly spread
     noise levels, with noise that depends on the clip's number alone, so two evaluations differ by the weights only."""
     model = objective.trainable()
@@ -39,7 +45,7 @@ def validate(objective: Objective, batches: Sequence[Batch], repeats: int, group
             t = torch.tensor([_level(k, turn, repeats) for k in batch.index], device=batch.video.device)
             with autocast():
                 losses = objective.loss(batch, seeds, t=t)
-            loss = losses.loss.double().cpu()                                         # (B,)
+            loss = losses.loss.double().cpu()  # (B,)
             where = torch.full_like(loss, LEVELS, dtype=torch.long)
             if losses.t is not None:
                 where = (losses.t.double().cpu() * LEVELS).long().clamp(0, LEVELS - 1)
@@ -47,7 +53,8 @@ def validate(objective: Objective, batches: Sequence[Batch], repeats: int, group
             counts.index_add_(0, where, torch.ones_like(loss))
     model.train(was_training)
     sums, counts = group.sum(torch.stack([sums, counts])).cpu()
-    by_level = (sums / counts)[:LEVELS].tolist() if counts[:LEVELS].any() else []
+    levels = zip(sums[:LEVELS].tolist(), counts[:LEVELS].tolist(), strict=True)
+    by_level = [total / count if count else None for total, count in levels] if counts[:LEVELS].any() else []
     return Scores(float(sums.sum() / counts.sum()), by_level)
 
 

@@ -10,9 +10,15 @@ import typer
 
 def train(
     recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.", dir_okay=False)],
-    overrides: Annotated[list[str] | None, typer.Argument(help="dotted.key=value, for instance optimizer.lr=1e-4")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest whole checkpoint in the output.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Read and check the recipe, print it in full, train nothing.")] = False,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="dotted.key=value, for instance optimizer.lr=1e-4")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest whole checkpoint in the output.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read and check the recipe, print it in full, train nothing.")
+    ] = False,
 ) -> None:
     """Train a system, or fine-tune a model, as a recipe says. Ctrl-C saves a checkpoint and ends; --resume goes on, bit for bit."""
     from flipbook.recipe import RecipeError, load_recipe

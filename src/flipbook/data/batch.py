@@ -20,11 +20,11 @@ INDEX_FPS = 8.0
 class Sample:
     """One clip of one source, as bytes: small enough to cross a process border cheaply."""
 
-    video: np.ndarray          # uint8 (T, H, W, 3)
+    video: np.ndarray  # uint8 (T, H, W, 3)
     caption: str
-    frame_index: np.ndarray    # float32 (T,), seconds * 8
-    fps: float                 # of the frames handed over, after the stride
-    index: int                 # the sample's number in the run
+    frame_index: np.ndarray  # float32 (T,), seconds * 8
+    fps: float  # of the frames handed over, after the stride
+    index: int  # the sample's number in the run
     source: str
 
 
@@ -48,7 +48,9 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with its tensors on `device`."""
-        return replace(self, video=self.video.to(device), frame_index=self.frame_index.to(device), fps=self.fps.to(device))
+        return replace(
+            self, video=self.video.to(device), frame_index=self.frame_index.to(device), fps=self.fps.to(device)
+        )
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -60,8 +62,10 @@ def collate(samples: Sequence[Sample]) -> Batch:
     shapes = {sample.video.shape for sample in samples}
     if len(shapes) != 1:
         named = ", ".join(f"{s.source} sample {s.index}: {s.video.shape}" for s in samples[:4])
-        raise ValueError(f"samples of one batch differ in shape ({named}). Every source of a recipe must give "
-                         "(num_frames, height, width, 3).")
+        raise ValueError(
+            f"samples of one batch differ in shape ({named}). Every source of a recipe must give "
+            "(num_frames, height, width, 3)."
+        )
     return Batch(
         video=pixels_to_tensor(np.stack([s.video for s in samples])),
         captions=[s.caption for s in samples],

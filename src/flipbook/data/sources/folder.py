@@ -23,15 +23,17 @@ class FolderOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     folder: Path
-    split: str = "train"                        # rows of this split, and rows that name none; "all" = every row
-    val_share: float = Field(0.0, ge=0, lt=1)   # where no row says split "val": this share of the rows is held back for it
-    filter: str | None = None                   # only files whose name contains this
-    stride: int = Field(1, ge=1)                # frames of the file per frame of the clip
-    index_fps: float | None = Field(None, gt=0) # tell the network this rate instead of the row's or the file's
+    split: str = "train"  # rows of this split, and rows that name none; "all" = every row
+    val_share: float = Field(
+        0.0, ge=0, lt=1
+    )  # where no row says split "val": this share of the rows is held back for it
+    filter: str | None = None  # only files whose name contains this
+    stride: int = Field(1, ge=1)  # frames of the file per frame of the clip
+    index_fps: float | None = Field(None, gt=0)  # tell the network this rate instead of the row's or the file's
     crop: Literal["random", "centre"] = "random"
-    min_scale: float = Field(1.0, gt=0, le=1)   # random crops are between this share of the largest one and all of it
-    flip: bool = False                          # mirror half of the clips; wrong for captions that say left or right
-    memory_mb: float = Field(1024, ge=0)        # decoded frames are kept up to this
+    min_scale: float = Field(1.0, gt=0, le=1)  # random crops are between this share of the largest one and all of it
+    flip: bool = False  # mirror half of the clips; wrong for captions that say left or right
+    memory_mb: float = Field(1024, ge=0)  # decoded frames are kept up to this
 
     @staticmethod
     def parse(options: Mapping[str, Any], where: str) -> FolderOptions:
@@ -57,33 +59,44 @@ class FolderSource:
                 self._clip_frames(row, row.num_frames)
         wordless = [row for row in self._rows if not row.captions]
         if wordless and not self._validating:
-            warnings.warn(f"{self.name}: {len(wordless)} of {len(self._rows)} clips have no caption and train without words, "
-                          f"first {wordless[0].where}.", stacklevel=2)
+            warnings.warn(
+                f"{self.name}: {len(wordless)} of {len(self._rows)} clips have no caption and train without words, "
+                f"first {wordless[0].where}.",
+                stacklevel=2,
+            )
 
     def sample(self, number: int, seed: int, index: int) -> Sample:
         """The clip of row `number`; `index` is its number in the run."""
         options, framing, row = self._options, self._framing, self._rows[number]
         chance = generator(seed, "folder", index)
         window = row.num_frames or self._store.num_frames(row)
-        whole = self._clip_frames(row, window)                                   # frames of the clip, after the stride
+        whole = self._clip_frames(row, window)  # frames of the clip, after the stride
         length = min(whole, framing.clip_frames)
         offset = int(chance.integers(whole - length + 1))
-        frames = framing.frames(length, chance)                                  # (T,) within the clip
-        video = self._store.frames(row, (offset + frames) * options.stride)      # (T, h, w, 3)
-        video = self._crop(video, chance)                                        # (T, H, W, 3)
+        frames = framing.frames(length, chance)  # (T,) within the clip
+        video = self._store.frames(row, (offset + frames) * options.stride)  # (T, h, w, 3)
+        video = self._crop(video, chance)  # (T, H, W, 3)
         if options.flip and not self._validating and chance.random() < 0.5:
             video = video[:, :, ::-1]
-        fps = (options.index_fps or (row.fps or self._store.fps(row)) / options.stride)
+        fps = options.index_fps or (row.fps or self._store.fps(row)) / options.stride
         caption = row.captions[int(chance.integers(len(row.captions)))] if row.captions else ""
-        return Sample(video=np.ascontiguousarray(video), caption=caption, frame_index=frame_index(frames, fps),
-                      fps=fps / framing.frame_stride, index=index, source=self.name)
+        return Sample(
+            video=np.ascontiguousarray(video),
+            caption=caption,
+            frame_index=frame_index(frames, fps),
+            fps=fps / framing.frame_stride,
+            index=index,
+            source=self.name,
+        )
 
     def _clip_frames(self, row: Row, window: int) -> int:
         whole = (window - 1) // self._options.stride + 1
         if whole < self._framing.span:
-            raise ValueError(f"{row.where}: the window has {window} frames, which is {whole} at stride {self._options.stride}, "
-                             f"but a clip spans {self._framing.span}. Try a smaller num_frames, frame_stride or stride, "
-                             "or take the row out.")
+            raise ValueError(
+                f"{row.where}: the window has {window} frames, which is {whole} at stride {self._options.stride}, "
+                f"but a clip spans {self._framing.span}. Try a smaller num_frames, frame_stride or stride, "
+                "or take the row out."
+            )
         return whole
 
     def _crop(self, video: np.ndarray, chance: np.random.Generator) -> np.ndarray:
@@ -96,14 +109,18 @@ class FolderSource:
         size = min(h / height, w / width) * (self._options.min_scale + (1 - self._options.min_scale) * scale)
         box_h, box_w = min(h, height * size), min(w, width * size)
         top, left = (h - box_h) * down, (w - box_w) * across
-        if round(box_h) == height and round(box_w) == width:                     # nothing to scale: bytes stay as decoded
+        if round(box_h) == height and round(box_w) == width:  # nothing to scale: bytes stay as decoded
             top, left = round(top), round(left)
-            return video[:, top: top + height, left: left + width]
+            return video[:, top : top + height, left : left + width]
         from PIL import Image
 
         box = (left, top, left + box_w, top + box_h)
-        return np.stack([np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC, box=box))
-                         for frame in video])
+        return np.stack(
+            [
+                np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC, box=box))
+                for frame in video
+            ]
+        )
 
 
 def _choose(options: FolderOptions, rows: list[Row], validating: bool) -> list[Row]:
@@ -113,16 +130,25 @@ def _choose(options: FolderOptions, rows: list[Row], validating: bool) -> list[R
     held = [row for row in rows if row.split == "val"]
     if not held and options.val_share:
         held = [row for row in rows if derive_seed(row.file_name, row.start_frame) / 2**62 < options.val_share]
-    rest = rows if options.split == "all" else [row for row in rows if row not in held and row.split in (None, options.split)]
+    rest = (
+        rows
+        if options.split == "all"
+        else [row for row in rows if row not in held and row.split in (None, options.split)]
+    )
     if options.split == "val":
         rest = held
     if validating and not held:
-        warnings.warn(f"{options.folder}: no row has split \"val\", so validation looks at training clips. "
-                      "Set val_share=0.1 to hold some back.", stacklevel=3)
+        warnings.warn(
+            f'{options.folder}: no row has split "val", so validation looks at training clips. '
+            "Set val_share=0.1 to hold some back.",
+            stacklevel=3,
+        )
     chosen = (held or rest) if validating else rest
     if not chosen:
-        raise ValueError(f"{options.folder}: no row left with split={options.split!r}. "
-                         f"Splits there: {', '.join(sorted({row.split or '(none)' for row in rows}))}.")
+        raise ValueError(
+            f"{options.folder}: no row left with split={options.split!r}. "
+            f"Splits there: {', '.join(sorted({row.split or '(none)' for row in rows}))}."
+        )
     return chosen
 
 
@@ -132,10 +158,10 @@ class _FrameStore:
     def __init__(self, options: FolderOptions, rows: list[Row], framing: Framing) -> None:
         self._folder, self._min_scale, self._framing = options.folder, options.min_scale, framing
         self._room = options.memory_mb * 2**20
-        self._kept: dict[str, tuple[int, np.ndarray]] = {}       # file name to (first frame, frames)
-        self._facts: dict[str, tuple[float, int, int]] = {}      # file name to (fps, height, width)
+        self._kept: dict[str, tuple[int, np.ndarray]] = {}  # file name to (first frame, frames)
+        self._facts: dict[str, tuple[float, int, int]] = {}  # file name to (fps, height, width)
         self._lengths: dict[str, int] = {}
-        self._spans: dict[str, tuple[int, int | None]] = {}      # what the rows need of each file
+        self._spans: dict[str, tuple[int, int | None]] = {}  # what the rows need of each file
         for row in rows:
             start, end = row.start_frame, row.start_frame + row.num_frames if row.num_frames else None
             low, high = self._spans.get(row.file_name, (start, end))
@@ -148,7 +174,9 @@ class _FrameStore:
         if kept is not None:
             first, frames = kept
             if numbers[-1] - first >= len(frames):
-                raise ValueError(f"{row.where}: frame {numbers[-1]} is asked for, {row.file_name} has {first + len(frames)}.")
+                raise ValueError(
+                    f"{row.where}: frame {numbers[-1]} is asked for, {row.file_name} has {first + len(frames)}."
+                )
             return frames[numbers - first]
         first, last = int(numbers[0]), int(numbers[-1])
         return self._read(row, first, last + 1 - first)[numbers - first]
@@ -171,7 +199,7 @@ class _FrameStore:
         if high is not None and self._cost(row, high - low) > self._room:
             return None
         if high is None and name in self._lengths:
-            return None                                          # decoded before, and too large
+            return None  # decoded before, and too large
         frames = self._read(row, low, None if high is None else high - low)
         self._lengths[name] = low + len(frames)
         if frames.nbytes > self._room:
@@ -203,7 +231,14 @@ class _FrameStore:
 
         height, width = self._size(row)
         try:
-            return Video.read(self._folder / row.file_name, start_frame=start_frame, num_frames=num_frames, height=height,
-                              width=width, fit="stretch", audio=False).frames
+            return Video.read(
+                self._folder / row.file_name,
+                start_frame=start_frame,
+                num_frames=num_frames,
+                height=height,
+                width=width,
+                fit="stretch",
+                audio=False,
+            ).frames
         except ValueError as error:
             raise ValueError(f"{row.where}: {error}") from error

@@ -32,8 +32,12 @@ def batches(stream: Stream, numbers: Iterable[Sequence[int]], num_workers: int =
     from torch.utils.data import DataLoader
 
     loader: DataLoader = DataLoader(
-        _Samples(stream), batch_sampler=numbers, num_workers=num_workers, collate_fn=_as_they_are,  # type: ignore[arg-type]
-        multiprocessing_context="spawn" if num_workers else None, worker_init_fn=_ignore_interrupts if num_workers else None,
+        _Samples(stream),
+        batch_sampler=numbers,
+        num_workers=num_workers,
+        collate_fn=_as_they_are,  # type: ignore[arg-type]
+        multiprocessing_context="spawn" if num_workers else None,
+        worker_init_fn=_ignore_interrupts if num_workers else None,
     )
     try:
         for samples in loader:
@@ -41,8 +45,10 @@ def batches(stream: Stream, numbers: Iterable[Sequence[int]], num_workers: int =
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        raise DataWorkerError(f"a data worker died: {error}. Often memory ran out; try num_workers=0 or a smaller "
-                              "`memory_mb` of the folder source. The last checkpoint is good: --resume.") from error
+        raise DataWorkerError(
+            f"a data worker died: {error}. Often memory ran out; try num_workers=0 or a smaller "
+            "`memory_mb` of the folder source. The last checkpoint is good: --resume."
+        ) from error
 
 
 def _as_they_are(samples: list[Sample]) -> list[Sample]:

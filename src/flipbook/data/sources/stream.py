@@ -44,7 +44,7 @@ class Stream:
         block, place = divmod(k, BLOCK)
         which, rank = _block(self._shares, self.seed, block)
         source, number = self.sources[which[place]], block * self._shares[which[place]] + int(rank[place])
-        if source.num_clips is not None:                     # an epoch shows every clip once, in an order of its own
+        if source.num_clips is not None:  # an epoch shows every clip once, in an order of its own
             epoch, position = divmod(number, source.num_clips)
             number = int(_epoch(source.num_clips, self.seed, source.name, epoch)[position])
         return source.sample(number, self.seed, k)
@@ -69,13 +69,14 @@ def build_stream(entries: Sequence[Mapping[str, Any]], framing: Framing, seed: i
 def _build_source(number: int, options: dict[str, Any], framing: Framing, split: str) -> Source:
     kinds = {"world", "folder"} & options.keys()
     if len(kinds) != 1:
-        raise ValueError(f"data.{number}: {options} is no source. Give one of {{world: DOMAIN}} or {{folder: PATH}}, "
-                         "with a weight.")
+        raise ValueError(
+            f"data.{number}: {options} is no source. Give one of {{world: DOMAIN}} or {{folder: PATH}}, with a weight."
+        )
     if "world" in kinds:
         from flipbook.data.sources.world import WorldSource
 
         return WorldSource(options.pop("world"), options, framing, split)
-    from flipbook.data.sources.folder import FolderSource, FolderOptions
+    from flipbook.data.sources.folder import FolderOptions, FolderSource
 
     return FolderSource(FolderOptions.parse(options, f"data.{number}"), framing, split)
 
@@ -84,10 +85,10 @@ def _shares(weights: Sequence[float]) -> tuple[int, ...]:
     """Whole numbers in proportion to the weights that sum to BLOCK (largest remainders), each at least 1."""
     exact = np.asarray(weights, dtype=np.float64) / sum(weights) * BLOCK
     shares = np.maximum(np.floor(exact), 1).astype(int)
-    order = np.argsort(shares - exact, kind="stable")        # the most short-changed first
+    order = np.argsort(shares - exact, kind="stable")  # the most short-changed first
     for i in range(BLOCK - int(shares.sum())):
         shares[order[i % len(order)]] += 1
-    while shares.sum() > BLOCK:                              # tiny weights were rounded up to 1
+    while shares.sum() > BLOCK:  # tiny weights were rounded up to 1
         shares[np.argmax(shares)] -= 1
     return tuple(int(share) for share in shares)
 

@@ -45,11 +45,15 @@ def read_table(folder: Path) -> list[Row]:
     table = next((folder / name for name in TABLES if (folder / name).is_file()), None)
     rows = list(_pairs(folder)) if table is None else [_row(record, where) for record, where in _records(table)]
     if not rows:
-        raise ValueError(f"{table or folder} lists no clip. Put {TABLES[0]} there (file_name and caption on each line), "
-                         f"or name.mp4 with name.txt.")
+        raise ValueError(
+            f"{table or folder} lists no clip. Put {TABLES[0]} there (file_name and caption on each line), "
+            f"or name.mp4 with name.txt."
+        )
     missing = next((row for row in rows if not (folder / row.file_name).exists()), None)
     if missing is not None:
-        raise ValueError(f"{missing.where}: {folder / missing.file_name} does not exist. file_name is relative to the folder.")
+        raise ValueError(
+            f"{missing.where}: {folder / missing.file_name} does not exist. file_name is relative to the folder."
+        )
     return rows
 
 
@@ -70,8 +74,9 @@ def _records(table: Path) -> Iterator[tuple[dict[str, Any], str]]:
             except ValueError as error:
                 raise ValueError(f"{table} line {number}: not valid JSON ({error}).") from error
             if not isinstance(record, dict):
-                raise ValueError(f"{table} line {number}: each line is an object such as "
-                                 '{"file_name": "a.mp4", "caption": "..."}.')
+                raise ValueError(
+                    f'{table} line {number}: each line is an object such as {{"file_name": "a.mp4", "caption": "..."}}.'
+                )
             yield record, f"{table} line {number}"
 
 
@@ -79,7 +84,9 @@ def _row(record: dict[str, Any], where: str) -> Row:
     try:
         return Row.model_validate({**record, "where": where})
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'row'}: {e['msg']} (got {e['input']!r})" for e in error.errors())
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'row'}: {e['msg']} (got {e['input']!r})" for e in error.errors()
+        )
         raise ValueError(f"{where}: {problems}.") from None
 
 

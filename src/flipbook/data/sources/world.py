@@ -20,7 +20,7 @@ class WorldSource:
     Training seeds are even and validation seeds odd, so that no clip is in both.
     """
 
-    num_clips: int | None = None       # endless
+    num_clips: int | None = None  # endless
 
     def __init__(self, domain: str, options: Mapping[str, Any], framing: Framing, split: str) -> None:
         from flipbook.data import world
@@ -39,12 +39,25 @@ class WorldSource:
         framing = self._framing
         frames = framing.frames(framing.clip_frames, generator(seed, "frames", index))
         clip = world.draw(
-            self._domain, (derive_seed(seed, self.name, number) >> 15) * 2 + self._odd,
-            num_frames=framing.clip_frames, height=framing.height, width=framing.width, fps=WORLD_FPS,
-            held_out=False, truth=False, frames=[int(i) for i in frames], **self._options,
+            self._domain,
+            (derive_seed(seed, self.name, number) >> 15) * 2 + self._odd,
+            num_frames=framing.clip_frames,
+            height=framing.height,
+            width=framing.width,
+            fps=WORLD_FPS,
+            held_out=False,
+            truth=False,
+            frames=[int(i) for i in frames],
+            **self._options,
         )
         video = np.asarray(clip.video)
         if len(video) != len(frames):
             raise ValueError(f"{self.name}: asked for frames {frames.tolist()}, the world drew {len(video)}.")
-        return Sample(video=video, caption=clip.caption, frame_index=frame_index(frames, WORLD_FPS),
-                      fps=WORLD_FPS / framing.frame_stride, index=index, source=self.name)
+        return Sample(
+            video=video,
+            caption=clip.caption,
+            frame_index=frame_index(frames, WORLD_FPS),
+            fps=WORLD_FPS / framing.frame_stride,
+            index=index,
+            source=self.name,
+        )
