@@ -1,0 +1,239 @@
+"""The one request path: conditions in, videos out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from flipbook import machine
+from flipbook.conditions import (
+    TEXT_AND_FRAMES,
+    Condition,
+    Request,
+    Size,
+    as_requests,
+    branches,
+    empty_inputs,
+    resolve,
+    to_json,
+)
+from flipbook.guidance import guide
+from flipbook.hints import nearest
+from flipbook.interop.folder import card_hash, weights_hash
+from flipbook.nn.doors import Doors
+from flipbook.process.matrix import noise_levels
+from flipbook.process.noise import NoiseSource
+from flipbook.samplers import SAMPLERS
+from flipbook.samplers.common import Denoise
+from flipbook.shapes import tensor_to_pixels
+from flipbook.systems.base import System
+from flipbook.video import Video
+
+INDEX_FPS = 8.0     # frame_index counts eighths of a second, so that a network knows how much time lies between frames
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a video is made, everything said. See `generate` for the meaning of each."""
+
+    num_frames: int
+    fps: float
+    height: int
+    width: int
+    sampler: str
+    num_inference_steps: int
+    guidance_scale: float
+    guidance_interval: tuple[float, float] | None = None
+    guidance_rescale: float = 0.0
+
+    @property
+    def size(self) -> Size:
+        return Size(num_frames=self.num_frames, fps=self.fps, height=self.height, width=self.width)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Prepared:
+    """A system made ready for many requests.
+
+    net: the denoiser in the dtype it runs in.   record: which model this is, as the recipe of a video tells it.
+    """
+
+    system: System
+    net: nn.Module
+    dtype: torch.dtype
+    compiled: bool
+    record: dict[str, Any]
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.net.parameters()).device
+
+
+def prepare(system: System, *, dtype: torch.dtype | str | None = None, compile: bool = False, source: str | None = None) -> Prepared:
+    """Do what no request changes: cast the denoiser's weights, compile it, take the weights' fingerprint.
+
+    dtype:  of the denoiser's weights and products; the state, the autoencoder and the text encoder stay as they are.
+            None: what is fastest on this device.
+    source: the name or folder that `flipbook.load` finds the model by.
+    """
+    device = next(system.denoiser.parameters()).device
+    dtype = machine.fast_dtype(device) if dtype is None else machine.dtype_named(dtype) if isinstance(dtype, str) else dtype
+    net = copy.deepcopy(system.denoiser).to(dtype).eval().requires_grad_(False)
+    if compile:
+        net.compile_blocks()                                                # type: ignore[operator]
+    record = {"name": system.name, "source": source, "card_sha256": card_hash(system.card), "weights_sha256": weights_hash(system)}
+    return Prepared(system=system, net=net, dtype=dtype, compiled=compile, record=record)
+
+
+def generate(
+    system: System | Prepared,
+    conditions: str | Condition | Sequence[str | Condition | Sequence[Condition]],
+    *,
+    num_frames: int | None = None,
+    fps: float | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    sampler: str | None = None,
+    num_inference_steps: int | None = None,
+    guidance_scale: float | None = None,
+    guidance_interval: tuple[float, float] | None = None,
+    guidance_rescale: float | None = None,
+    seed: int | Sequence[int] = 0,
+    num_videos: int = 1,
+    batch_size: int = 1,
+    dtype: torch.dtype | str | None = None,
+    progress: Progress | None = None,
+) -> list[Video]:
+    """Make videos. Settings that are None are the system's own defaults.
+
+    conditions: a sentence or a list of conditions for one video; a list of sentences or of lists of conditions for several.
+    num_frames, fps, height, width: the shape of the clip, in frames, frames per second and pixels.
+    sampler, num_inference_steps: a name in `flipbook.samplers.SAMPLERS` and its number of steps (not network calls).
+    guidance_scale: how far the text pulls away from the negative prompt; 1 = no guidance, and half the work.
+    guidance_interval: (t_lo, t_hi): guidance acts at noise levels in between only (arXiv:2404.07724).
+    guidance_rescale: in [0, 1], against over-exposure by large scales (arXiv:2305.08891, eq. 15 and 16).
+    seed:       of the first video; the others count up from it. Or one seed per video.
+    num_videos: how many videos each request becomes.
+    batch_size: videos per network call. The result depends on it by rounding only: 1e-5 in float32.
+    dtype:      see `prepare`, which may also be called once for many requests.
+    progress:   told (steps done, steps in all).
+
+    Returns the videos request by request, each with the recipe that makes it again.
+    Raises ValueError for what cannot be made, with the nearest thing that can.
+    """
+    ready = system if isinstance(system, Prepared) else prepare(system, dtype=dtype)
+    settings = settle(
+        ready.system, num_frames=num_frames, fps=fps, height=height, width=width, sampler=sampler,
+        num_inference_steps=num_inference_steps, guidance_scale=guidance_scale,
+        guidance_interval=guidance_interval, guidance_rescale=guidance_rescale,
+    )  # fmt: skip
+    if num_videos < 1 or batch_size < 1:
+        raise ValueError(f"num_videos={num_videos}, batch_size={batch_size}: both count from 1.")
+    resolved = [resolve(request, settings.size) for request in as_requests(conditions)]
+    requests = [request for request in resolved for _ in range(num_videos)]
+    seeds = [seed + i for i in range(len(requests))] if isinstance(seed, int) else list(seed)
+    if len(seeds) != len(requests):
+        raise ValueError(f"{len(seeds)} seeds for {len(requests)} videos: give one seed for each, or a single number.")
+
+    videos: list[Video] = []
+    steps = settings.num_inference_steps
+    total = -(-len(requests) // batch_size) * steps
+    for batch, start in enumerate(range(0, len(requests), batch_size)):
+        chunk = slice(start, start + batch_size)
+        on_step = None if progress is None else lambda i, *_, done=batch * steps: progress(done + i + 1, total)
+        frames = sample(ready, requests[chunk], settings, seeds[chunk], on_step=on_step)
+        for row, request, own_seed in zip(tensor_to_pixels(frames), requests[chunk], seeds[chunk], strict=True):
+            videos.append(Video(row, fps=settings.fps, recipe=recipe(ready, request, settings, own_seed)))
+    return videos
+
+
+@torch.inference_mode()
+def sample(
+    ready: Prepared,
+    requests: Sequence[Request],
+    settings: Settings,
+    seeds: Sequence[int],
+    *,
+    on_step: Callable[[int, Tensor, Tensor], None] | None = None,
+) -> Tensor:
+    """One batch of resolved requests to pixels (B, 3, T, H, W), about [-1, 1], float32. Raises ValueError for unequal given frames."""
+    system, device, batch = ready.system, ready.device, len(requests)
+    latent = latent_shape(system, settings.size)                                            # (C, T, h, w)
+    inputs, doors = branches(TEXT_AND_FRAMES, system, requests, empty_inputs(batch, latent, device))
+    places = {tuple(row.nonzero().flatten().tolist()) for row in inputs.is_given}
+    if len(places) > 1:
+        raise ValueError(f"the videos of one batch have different given frames, {sorted(places)}. Try batch_size=1.")
+    matrix = noise_levels(settings.num_inference_steps, settings.num_frames, given=places.pop())
+    frame_index = torch.arange(settings.num_frames, dtype=torch.float32, device=device) / settings.fps * INDEX_FPS
+
+    def branch(doors: Doors) -> Denoise:
+        constant: Doors = ready.net.prepare(doors.to(device, ready.dtype))                  # type: ignore[operator]
+
+        def network(x: Tensor, t: Tensor) -> Tensor:
+            return ready.net(
+                x.to(ready.dtype), t, constant, frame_is_given=inputs.is_given, frame_index=frame_index.expand(batch, -1)
+            ).float()
+
+        return system.process.denoiser(network)
+
+    weights = [(name, 1.0 if i == 0 else settings.guidance_scale) for i, name in enumerate(doors)]
+    denoise = guide(
+        {name: branch(d) for name, d in doors.items()}, weights,
+        interval=settings.guidance_interval, rescale=settings.guidance_rescale, process=system.process,
+    )  # fmt: skip
+    noise = NoiseSource(latent, seeds)
+    sigma = system.process.path.sigma(matrix[0]).to(device, torch.float32)[:, None, None]   # (T, 1, 1); 0 for given frames
+    x = inputs.given + sigma * noise().to(device)
+    z = SAMPLERS[settings.sampler](denoise, x, system.process.path, matrix, noise=noise, on_step=on_step)
+    return system.autoencoder.decode(z).float()
+
+
+def settle(system: System, **asked: Any) -> Settings:
+    """The system's defaults with what was asked for in their place. Raises ValueError for values that cannot work."""
+    values = system.defaults | {key: value for key, value in asked.items() if value is not None}
+    settings = Settings(**values)
+    if settings.num_frames < 1:
+        raise ValueError(f"num_frames={settings.num_frames}: a video has at least one frame. Try {system.defaults['num_frames']}.")
+    if not 0 < settings.fps <= 1000:
+        raise ValueError(f"fps={settings.fps}: frames per second are above 0. Try {system.defaults['fps']}.")
+    multiple = side_multiple(system)
+    for name in ("height", "width"):
+        side = getattr(settings, name)
+        if side % multiple or side < multiple:
+            low = max(multiple, side // multiple * multiple)
+            raise ValueError(f"{name}={side}: {system.name} makes sides in multiples of {multiple} pixels. Try {low} or {low + multiple}.")
+    if settings.sampler not in SAMPLERS:
+        raise ValueError(f"sampler={settings.sampler!r} is not known. {nearest(settings.sampler, SAMPLERS)}")
+    return settings
+
+
+def side_multiple(system: System) -> int:
+    """What heights and widths are multiples of: the autoencoder's stride times the denoiser's patch."""
+    return system.autoencoder.stride * getattr(system.denoiser.config, "patch", 1)          # type: ignore[operator, return-value]
+
+
+def latent_shape(system: System, size: Size) -> tuple[int, int, int, int]:
+    """(C, T, h, w) of the latents of a clip."""
+    stride: int = system.autoencoder.stride                                                 # type: ignore[assignment]
+    return system.denoiser.config.in_channels, size.num_frames, size.height // stride, size.width // stride   # type: ignore[union-attr, return-value]
+
+
+def recipe(ready: Prepared, request: Request, settings: Settings, seed: int) -> dict[str, Any]:
+    """Everything that decides a video, JSON-able: it rides inside the file, and `flipbook replay` makes the video again from it."""
+    how = asdict(settings) | {"dtype": str(ready.dtype).removeprefix("torch."), "compile": ready.compiled}
+    return {
+        "made_by": "flipbook",
+        "model": ready.record,
+        "conditions": to_json(request),
+        "settings": how,
+        "seed": seed,
+        "versions": machine.versions(),
+        "machine": {"device": str(ready.device), "threads": torch.get_num_threads(), "cpu": torch.backends.cpu.get_cpu_capability()},
+    }

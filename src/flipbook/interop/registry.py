@@ -1,0 +1,56 @@
+"""Classes by name, and objects to JSON and back. A model folder can only name what stands in this table; nothing is imported from a file."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import asdict, fields, is_dataclass
+from typing import Any
+
+from flipbook.hints import nearest
+
+CLASSES: dict[str, str] = {
+    "DiT": "flipbook.denoisers.dit",
+    "FrameAutoencoder": "flipbook.autoencoders.frame",
+    "WordEncoder": "flipbook.encoders.words",
+    "Process": "flipbook.process.process",
+    "RectifiedFlow": "flipbook.process.path",
+    "EDM": "flipbook.process.path",
+    "VP": "flipbook.process.vp",
+}
+"""Class name to its module. A network `Name` is built from the dataclass `NameConfig` beside it; the others are dataclasses themselves."""
+
+
+def to_config(thing: Any) -> dict[str, Any]:
+    """What describes an object, JSON-able: its registered class name and its config's fields."""
+    name = type(thing).__name__
+    if name not in CLASSES:
+        raise ValueError(f"{name} cannot be saved: it is not in flipbook.interop.registry.CLASSES. Add it there.")
+    config = thing if is_dataclass(thing) else thing.config
+    values = {f.name: getattr(config, f.name) for f in fields(config)}
+    return {"_class_name": name} | {k: to_config(v) if type(v).__name__ in CLASSES else _plain(v) for k, v in values.items()}
+
+
+def from_config(config: dict[str, Any], origin: str) -> Any:
+    """The object, networks with fresh weights. Raises ValueError for an unknown class or field, naming `origin`."""
+    values = dict(config)
+    name = values.pop("_class_name", None)
+    if name not in CLASSES:
+        raise ValueError(f"{origin}: class {name!r} is not known to this version of flipbook. {nearest(str(name), CLASSES)}")
+    module = importlib.import_module(CLASSES[name])
+    made = getattr(module, name)
+    config_class = made if is_dataclass(made) else getattr(module, f"{name}Config")
+    known = {f.name for f in fields(config_class)}
+    for key in values:
+        if key not in known:
+            raise ValueError(f"{origin}: {name} has no field {key!r}. {nearest(key, known)}")
+    for key, value in values.items():
+        if isinstance(value, dict) and "_class_name" in value:
+            values[key] = from_config(value, origin)
+    try:
+        return made(**values) if is_dataclass(made) else made(config_class(**values))
+    except TypeError as error:
+        raise ValueError(f"{origin}: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value

@@ -1,0 +1,63 @@
+"""What this machine is and does well."""
+
+from __future__ import annotations
+
+import platform
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = {"float32": "float32", "fp32": "float32", "bfloat16": "bfloat16", "bf16": "bfloat16"}
+"""What people write to the name torch uses."""
+
+
+@lru_cache(maxsize=1)
+def cpu_flags() -> frozenset[str]:
+    """Instruction sets of the CPU, as the kernel names them; empty where there is no /proc/cpuinfo."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
+
+
+def fast_dtype(device: torch.device | str = "cpu") -> torch.dtype:
+    """bfloat16 where its matrix products are faster than float32's: CPUs with avx512_bf16, GPUs that know it. Else float32."""
+    import torch
+
+    if torch.device(device).type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if cpu_flags() & {"avx512_bf16", "amx_bf16"} else torch.float32
+
+
+def dtype_named(name: str) -> torch.dtype:
+    """The torch dtype called "float32", "fp32", "bfloat16" or "bf16". Raises ValueError for others."""
+    import torch
+
+    if name not in DTYPES:
+        raise ValueError(f"dtype={name!r} is not known. Try one of {', '.join(DTYPES)}.")
+    return getattr(torch, DTYPES[name])
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the bytes of a generated file."""
+    found = {"python": platform.python_version()}
+    for package in ("flipbook", "torch", "numpy", "av", "pillow"):
+        found[package] = version(package) or "unknown"
+    return found
+
+
+def version(package: str) -> str | None:
+    """The installed version of a package, None if it is not there; the package is not imported."""
+    if package == "flipbook":
+        from flipbook import __version__
+
+        return __version__
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

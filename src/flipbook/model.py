@@ -1,0 +1,80 @@
+"""A trained system with a friendly face: `flipbook.load("thumb").generate("a red circle falls")`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flipbook.conditions import Condition, as_requests, text_of
+from flipbook.generate import Prepared, generate, prepare
+from flipbook.interop.folder import from_pretrained, model_folder, save_pretrained
+from flipbook.systems.base import System
+from flipbook.video import Video
+
+
+class UnknownWords(UserWarning):
+    """A sentence holds words that the model never saw in training; `words` lists them."""
+
+    def __init__(self, words: Sequence[str]):
+        self.words = list(words)
+        super().__init__(f"this model has never seen {', '.join(map(repr, words))}: the video will not show {'it' if len(words) == 1 else 'them'}.")
+
+
+class Model:
+    """A system, where it came from, and its card. `source` is the name or folder that finds it again."""
+
+    def __init__(self, system: System, *, source: str | None = None, compile: bool = False):
+        self.system, self.source, self.compile = system, source, compile
+        self._prepared: dict[torch.dtype | str | None, Prepared] = {}
+
+    @classmethod
+    def from_pretrained(cls, name_or_folder: str | Path = "thumb", *, compile: bool = False) -> Model:
+        """A shipped model by name, or any model folder. compile: spend half a minute once to make every video faster."""
+        return cls(from_pretrained(model_folder(name_or_folder)), source=str(name_or_folder), compile=compile)
+
+    def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> Path:
+        """Write the model as a folder; see `flipbook.save_pretrained`."""
+        return save_pretrained(self.system, folder, dtype=dtype)
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What the weights are: recipe, data, scores, limits."""
+        return self.system.card
+
+    def generate(
+        self,
+        conditions: str | Condition | Sequence[str | Condition | Sequence[Condition]] = "",
+        *,
+        dtype: torch.dtype | str | None = None,
+        **settings: Any,
+    ) -> Video | list[Video]:
+        """One video for a sentence or a list of conditions; a list of videos for several of them, or for `num_videos` above 1.
+
+        Settings as in `flipbook.generate.generate`. Warns `UnknownWords` once for words that training never saw.
+        """
+        requests = as_requests(conditions)
+        self._warn_of_unknown_words([text for request in requests for text in (text_of(request).prompt, text_of(request).negative_prompt)])
+        if dtype not in self._prepared:
+            self._prepared[dtype] = prepare(self.system, dtype=dtype, compile=self.compile, source=self.source)
+        videos = generate(self._prepared[dtype], requests, **settings)
+        single = _is_one(conditions) and settings.get("num_videos", 1) == 1
+        return videos[0] if single else videos
+
+    def _warn_of_unknown_words(self, sentences: Sequence[str]) -> None:
+        encoder: Any = self.system.text_encoder
+        words = list(dict.fromkeys(word for sentence in sentences for word in encoder.unknown_words(sentence)))
+        if words:
+            warnings.warn(UnknownWords(words), stacklevel=3)
+
+
+def load(name_or_folder: str | Path = "thumb", *, compile: bool = False) -> Model:
+    """A shipped model by name, or any model folder in flipbook's layout. Raises ValueError if there is none, or it is not whole."""
+    return Model.from_pretrained(name_or_folder, compile=compile)
+
+
+def _is_one(conditions: Any) -> bool:
+    return isinstance(conditions, str | Condition) or all(isinstance(item, Condition) for item in conditions)

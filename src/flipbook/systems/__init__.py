@@ -1,0 +1,53 @@
+"""Systems: one file per published composition, found here by name and imported when it is asked for.
+
+A system's file has a frozen config, `TINY` (the variant that tests use) and `build(config) -> System`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flipbook.hints import nearest
+
+if TYPE_CHECKING:
+    from flipbook.systems.base import System
+
+SYSTEMS: dict[str, str] = {
+    "thumb": "flipbook.systems.thumb",
+}
+"""Name to the module that builds it."""
+
+
+def build(name: str, *, tiny: bool = False, **changes: Any) -> System:
+    """A system with fresh weights. `changes` are fields of its config, nested ones as dicts: `denoiser={"depth": 4}`.
+
+    tiny: start from the system's `TINY` config instead of the full one.
+    Raises ValueError for an unknown system or field, naming the nearest.
+    """
+    if name not in SYSTEMS:
+        raise ValueError(f"system {name!r} is not known. {nearest(name, SYSTEMS)}")
+    module = importlib.import_module(SYSTEMS[name])
+    return module.build(changed(module.TINY if tiny else type(module.TINY)(), changes))
+
+
+def load(name_or_folder: str | Path) -> System:
+    """A trained system: a name that is shipped with the package, or a model folder. See `flipbook.interop.folder`."""
+    from flipbook.interop.folder import from_pretrained, model_folder
+
+    return from_pretrained(model_folder(name_or_folder))
+
+
+def changed(config: Any, changes: dict[str, Any], where: str = "") -> Any:
+    """A frozen config with some fields replaced, level by level. Raises ValueError for a field that is not there."""
+    known = {f.name for f in fields(config)}
+    values = {}
+    for key, value in changes.items():
+        if key not in known:
+            raise ValueError(f"{type(config).__name__} has no field {where}{key}. {nearest(key, known)}")
+        old = getattr(config, key)
+        values[key] = changed(old, value, f"{where}{key}.") if is_dataclass(old) and isinstance(value, dict) else value
+    return replace(config, **values)
+
