@@ -13,7 +13,7 @@ def shared_folder(name: str) -> Path:
     beside = Path(__file__).resolve().parents[2] / "shared"
     folder = Path(os.environ.get("FLIPBOOK_SHARED", beside)) / name
     if not folder.is_dir():
-        pytest.skip(f"no real footage: {name}/ is neither in $FLIPBOOK_SHARED nor in a folder `shared` beside the checkout")
+        pytest.skip(f"no real footage: {name}/ is not in $FLIPBOOK_SHARED, nor in `shared` beside the checkout")
     return folder
 
 

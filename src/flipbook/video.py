@@ -66,14 +66,17 @@ class Video:
         f = self.frames
         if not isinstance(f, np.ndarray) or f.dtype != np.uint8 or f.ndim != 4 or f.shape[-1] != 3 or 0 in f.shape:
             raise ValueError(
-                f"frames are {getattr(f, 'dtype', type(f).__name__)} of shape {tuple(getattr(f, 'shape', ()))}: a video "
-                "holds uint8 (T, H, W, 3) with at least one frame. Try flipbook.shapes.tensor_to_pixels for tensors in [-1, 1]."
+                f"frames are {getattr(f, 'dtype', type(f).__name__)} of shape {tuple(getattr(f, 'shape', ()))}: "
+                "a video holds uint8 (T, H, W, 3) with at least one frame. For tensors, see flipbook.shapes."
             )
         if not 0 < self.fps < 100_000:
             raise ValueError(f"fps={self.fps}: frames per second are a positive number, such as 8 or 29.97.")
         t = self.times
-        if t is not None and (t.shape != (len(f),) or t[0] != 0 or bool(np.any(np.diff(t) <= 0)) or t[-1] >= self.seconds):
-            raise ValueError("times start at 0, rise, have one entry per frame and end before num_frames / fps seconds.")
+        if t is not None and (t.shape != (len(f),) or t[0] != 0 or np.any(np.diff(t) <= 0) or t[-1] >= self.seconds):
+            raise ValueError(
+                "times hold one moment per frame, the first one 0, rising, the last before num_frames / fps seconds. "
+                "Try times=None for a constant rate."
+            )
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -175,7 +178,7 @@ class Video:
 
     def resample(self, fps: float) -> Video:
         """The same seconds at another constant rate: output frame k is the one on screen at k / fps."""
-        from flipbook.files.select import frames_on_screen, frame_times
+        from flipbook.files.select import frame_times, frames_on_screen
 
         index = frames_on_screen(frame_times(len(self), self.fps, self.times), self.seconds, fps)
         return replace(self, frames=self.frames[index], fps=float(fps), times=None)

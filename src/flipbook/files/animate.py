@@ -29,9 +29,11 @@ def write_gif(video: Video, path: Path, comment: str | None, lossless: bool, qua
     """GIF89a that loops, a palette of 256 colours per frame; exact where a frame has no more colours than that."""
     delays = np.diff(edges(video, 100))
     if delays.min() < SHORTEST_GIF_FRAME:
-        raise VideoError(f"{path.suffix} at {video.fps:g} fps: gif viewers show at most 50 frames per second. Try resample(25) or .webp.")
+        raise VideoError(
+            f"a gif at {video.fps:g} fps: viewers show at most 50 frames per second. Try resample(25) or .webp."
+        )
     if lossless:
-        raise VideoError("a gif has 256 colours per frame and cannot be lossless. Try .webp, .mkv or .mp4 with lossless=True.")
+        raise VideoError("a gif has 256 colours per frame and cannot be lossless. Try .webp, .mkv or .mp4.")
     with path.open("wb") as file:
         file.write(b"GIF89a" + struct.pack("<HHBBB", video.width, video.height, 0x70, 0, 0))
         file.write(b"\x21\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00")  # loop for ever
@@ -81,9 +83,8 @@ def write_webp(video: Video, path: Path, comment: str | None, lossless: bool, qu
     chunks = [riff_chunk(b"VP8X", struct.pack("<I", flags) + size), riff_chunk(b"ANIM", b"\0\0\0\0\0\0")]
     for frame, length in zip(video.frames, np.diff(edges(video, 1000)), strict=True):
         buffer = io.BytesIO()
-        Image.fromarray(frame).save(
-            buffer, "WEBP", lossless=lossless, exact=True, method=4, quality=100 if lossless else {"high": 95, "medium": 85, "small": 70}[quality]
-        )
+        strength = 100 if lossless else {"high": 95, "medium": 85, "small": 70}[quality]
+        Image.fromarray(frame).save(buffer, "WEBP", lossless=lossless, exact=True, method=4, quality=strength)
         bitstream = buffer.getvalue()[12:]  # after RIFF, size, WEBP
         chunks.append(riff_chunk(b"ANMF", b"\0" * 6 + size + struct.pack("<I", int(length))[:3] + b"\x02" + bitstream))
     if comment:

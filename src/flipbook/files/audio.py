@@ -26,7 +26,7 @@ def read_audio(path: Path, start: float, end: float) -> Audio | None:
         rate = stream.codec_context.sample_rate
         resampler = av.AudioResampler(format="fltp", rate=rate)
         if start > 1:  # decoders of speech and music need a moment to settle, so begin a second early
-            file.seek(int((origin - 1) / stream.time_base), stream=stream, backward=True)
+            file.seek(int((origin - 1) * av.time_base), backward=True)
         pieces: list[tuple[int, np.ndarray]] = []
         try:
             for frame in file.decode(stream):
@@ -41,7 +41,7 @@ def read_audio(path: Path, start: float, end: float) -> Audio | None:
 
 
 def position(frame: Any, origin: float, rate: int, pieces: list[tuple[int, np.ndarray]]) -> int:
-    """First sample of a frame. A stamp within 20 ms of the end of the piece before is rounding: the sound goes on there."""
+    """First sample of a frame. A stamp within 20 ms of the end of the piece before means that end."""
     following = pieces[-1][0] + pieces[-1][1].shape[1] if pieces else None
     if frame.pts is None:
         return following or 0
@@ -50,7 +50,7 @@ def position(frame: Any, origin: float, rate: int, pieces: list[tuple[int, np.nd
 
 
 def place(pieces: list[tuple[int, np.ndarray]], length: int, rate: int) -> Audio | None:
-    """Lay pieces (position in samples, (channels, n)) on silence; the track ends with its last piece or with the video."""
+    """Lay pieces (first sample, (channels, n)) on silence; the track ends with its last piece or with the video."""
     if not pieces:
         return None
     last = min(length, max(at + samples.shape[1] for at, samples in pieces))
@@ -65,3 +65,11 @@ def place(pieces: list[tuple[int, np.ndarray]], length: int, rate: int) -> Audio
 def video_start(file: Any) -> float:
     stream = file.streams.video[0]
     return float((stream.start_time or 0) * stream.time_base)
+
+
+def hears(file: Any) -> dict[str, Any] | None:
+    """Codec, channels and rate of the sound in an open file, or None."""
+    if not file.streams.audio or file.streams.audio[0].codec_context is None:
+        return None
+    context = file.streams.audio[0].codec_context
+    return {"codec": context.name, "channels": context.layout.nb_channels, "rate": context.sample_rate}

@@ -13,7 +13,7 @@ from typing import BinaryIO, Literal
 from flipbook.files.errors import EmptyVideo, MissingVideo, NotAVideo, TruncatedVideo
 
 Kind = Literal["folder", "image", "container"]
-SIGNATURES = {b"GIF8": "gif", b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"BM": "bmp", b"II*\0": "tiff", b"MM\0*": "tiff"}
+SIGNATURES = {b"GIF8": "gif", b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"BM": "bmp", b"II*\0": "tiff"}
 
 
 def kind_of(path: str | os.PathLike[str]) -> Kind:
@@ -31,7 +31,9 @@ def kind_of(path: str | os.PathLike[str]) -> Kind:
     if not stat.S_ISREG(status.st_mode):
         raise NotAVideo(f"{path}: this is a device or a pipe, and video is read from files. Copy it to a file first.")
     if status.st_size == 0:
-        raise EmptyVideo(f"{path}: the file has zero bytes. It was never written or the disk was full: make or copy it again.")
+        raise EmptyVideo(
+            f"{path}: the file has zero bytes: writing it never began or the disk was full. Make it again."
+        )
     with path.open("rb") as file:
         head = file.read(4096)
         form = image_form(head)
@@ -41,7 +43,7 @@ def kind_of(path: str | os.PathLike[str]) -> Kind:
     if whole is not None:
         needed = f" of at least {whole:,}" if whole > status.st_size else ""
         raise TruncatedVideo(
-            f"{path}: the file stops after {status.st_size:,} bytes{needed}: it was cut off while it was written or copied. "
+            f"{path}: the file stops after {status.st_size:,} bytes{needed}: it was cut off while written or copied. "
             "Copy or download it again; `ffmpeg -i FILE -c copy NEW` may rescue the part that is there."
         )
     return "image" if form else "container"
@@ -66,7 +68,7 @@ def looks_like_text(head: bytes) -> bool:
 
 
 def bytes_needed(file: BinaryIO, form: str, head: bytes, size: int) -> int | None:
-    """None if the file is whole or cannot tell, else the bytes it should have (or its size, where the end is unknown)."""
+    """None if the file is whole or cannot tell, else the bytes it should have (its size, where that is unknown)."""
     if form == "gif":
         return None if gif_ends(file, head, size) else size
     if form == "png":
@@ -82,7 +84,7 @@ def bytes_needed(file: BinaryIO, form: str, head: bytes, size: int) -> int | Non
 
 
 def boxes_end(file: BinaryIO, size: int) -> int | None:
-    """mp4 and mov: top-level boxes of (size, type), one after the other; without `moov` or `moof` nothing can be read."""
+    """mp4 and mov: top-level boxes of (size, type), one after the other; without `moov` nothing can be read."""
     at, types = 0, set()
     while at + 8 <= size:
         file.seek(at)
@@ -98,7 +100,7 @@ def boxes_end(file: BinaryIO, size: int) -> int | None:
         at += length
         if at > size:
             return at
-    return None if {b"moov"} & types else size
+    return None if b"moov" in types else size
 
 
 def matroska_end(head: bytes, size: int) -> int | None:

@@ -1,12 +1,13 @@
 """mp4, mov, mkv, webm, avi, ...: frames by index, exactly, through libav.
 
-The frames of a file are the ones a decoder shows, in the order of presentation. Reading the packets without decoding lists
-them in a moment for the codecs where one packet is one frame; then a window costs a seek and a few frames. What the decoder
-returns is compared with that list, and where they disagree (damaged or unusual files) frames are counted by decoding.
+The frames of a file are the ones a decoder shows, in the order of presentation. For codecs where one packet is one
+frame, reading the packets without decoding lists them in a moment; then a window costs a seek and a few frames. What
+the decoder returns is compared with that list; where they disagree (odd or damaged files) decoding counts.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import struct
 import time
@@ -22,7 +23,20 @@ from flipbook.files.errors import DamagedVideo, NotAVideo
 from flipbook.files.resize import ToRGB
 from flipbook.files.select import Clock, clock_of
 
-ONE_PACKET_ONE_FRAME = {"h264", "hevc", "vp9", "av1", "libdav1d", "mpeg4", "ffv1", "prores", "mjpeg", "gif", "dnxhd", "rawvideo"}
+ONE_PACKET_ONE_FRAME = {
+    "h264",
+    "hevc",
+    "vp9",
+    "av1",
+    "libdav1d",
+    "mpeg4",
+    "ffv1",
+    "prores",
+    "mjpeg",
+    "gif",
+    "dnxhd",
+    "rawvideo",
+}
 PATIENCE = 60.0  # seconds of decoding without a single new frame before we call a file damaged
 
 
@@ -40,17 +54,20 @@ class Container:
         try:
             self.file = av.open(f"file:{path}", metadata_errors="replace")
         except (av.error.FFmpegError, OSError) as error:
-            raise NotAVideo(f"{path}: no known video format ({strerror(error)}). Try mp4, mov, mkv, webm, gif, webp or png.") from None
+            raise NotAVideo(
+                f"{path}: no known video format ({strerror(error)}). Try mp4, mov, mkv, webm, gif, webp or png."
+            ) from None
         try:
             self.stream = self.choose_stream()
         except BaseException:
             self.file.close()
             raise
         self.codec = self.stream.codec_context.name
+        self.height, self.width = self.stream.height, self.stream.width
         self.tick = float(self.stream.time_base or Fraction(1, 1000))
-        self.stream.thread_type = "AUTO" if self.stream.width * self.stream.height > 512 * 512 else "NONE"
-        self.listed = self.list_packets()
-        self.stamps, self.last_length = self.listed or self.list_frames()
+        self.stream.thread_type = "AUTO" if self.width * self.height > 512 * 512 else "NONE"
+        self.keys: list[tuple[int, int]] | None = None  # (presentation, decoding) stamp of each key frame, if listed
+        self.stamps, self.last_length = self.list_packets() or self.list_frames()
         if not len(self.stamps):
             self.file.close()
             raise DamagedVideo(f"{path}: there is a video stream ({self.codec}), but not one frame can be decoded.")
@@ -61,9 +78,13 @@ class Container:
         if streams and streams[0].codec_context is not None:
             return streams[0]
         if streams:
-            raise NotAVideo(f"{self.path}: the codec of the video stream is not known here. Try `ffmpeg -i FILE NEW.mp4` first.")
+            raise NotAVideo(
+                f"{self.path}: the codec of the video stream is not known here. Try `ffmpeg -i FILE NEW.mp4` first."
+            )
         sound = ", sound only" if self.file.streams.audio else ""
-        raise NotAVideo(f"{self.path}: there are no moving pictures in this file{sound}. Give a file with a video stream.")
+        raise NotAVideo(
+            f"{self.path}: there are no moving pictures in this file{sound}. Give a file with a video stream."
+        )
 
     @property
     def count(self) -> int:
@@ -77,44 +98,53 @@ class Container:
         """Stamps of all shown frames from packets alone, or None where packets do not tell."""
         if self.codec not in ONE_PACKET_ONE_FRAME:
             return None
-        stamps, lengths = [], {}
+        keys, lengths, count = [], {}, 0
         with self.named_errors():
             for packet in self.file.demux(self.stream):
-                if packet.size == 0 or packet.is_discard:  # the flush at the end; what an edit list cuts away
+                if packet.size == 0:  # the flush at the end
+                    continue
+                if packet.is_discard:  # what an edit list cuts away; it may still be the key frame of what follows
+                    if packet.is_keyframe and packet.pts is not None and packet.dts is not None:
+                        keys.append((packet.pts, packet.dts))
                     continue
                 if packet.pts is None or packet.is_corrupt:
                     return None
-                stamps.append(packet.pts)
+                count += 1
                 lengths[packet.pts] = packet.duration
-        if len(lengths) != len(stamps):
+                if packet.is_keyframe:
+                    keys.append((packet.pts, packet.pts if packet.dts is None else packet.dts))
+        if len(lengths) != count or not count:  # stamps that repeat name no frame
             return None
-        stamps.sort()
-        length = lengths[stamps[-1]] if stamps else None
-        return np.asarray(stamps, np.int64), length * self.tick if length else None
+        self.keys = sorted(keys)
+        stamps = np.asarray(sorted(lengths), np.int64)
+        length = lengths[int(stamps[-1])]
+        return stamps, length * self.tick if length else None
 
     def list_frames(self) -> tuple[np.ndarray, float | None]:
         """Stamps of all frames by decoding the whole file; frames without a usable stamp are spaced evenly."""
-        self.listed = None
+        self.keys = None
         stamps = [frame.pts for frame in self.decode()]
-        if None in stamps or any(b <= a for a, b in zip(stamps, stamps[1:], strict=False)):
+        if None in stamps or any(b <= a for a, b in itertools.pairwise(stamps)):
             step = 1 / float(self.stream.average_rate or self.stream.guessed_rate or 25) / self.tick
             return np.arange(len(stamps)) * step, step * self.tick
         return np.asarray(stamps, np.int64), None
 
     def frames(self, indices: np.ndarray, to_rgb: ToRGB) -> Iterator[np.ndarray]:
-        """RGB frames (H, W, 3) of non-decreasing indices. Frames that differ in size from the first are brought to it."""
+        """RGB frames (H, W, 3) of non-decreasing indices. Raises Unlisted, see `seek_frames`, and DamagedVideo."""
         wanted = np.bincount(indices, minlength=self.count)
         for index, frame in self.seek_frames(int(indices[0]), int(indices[-1])):
             if wanted[index]:
                 if frame.is_corrupt:
-                    raise DamagedVideo(f"{self.path}: frame {index} of {self.count} is damaged. Read the part before it with num_frames={index}.")
+                    raise DamagedVideo(
+                        f"{self.path}: frame {index} of {self.count} is damaged. Try num_frames={index}."
+                    )
                 rgb = to_rgb(frame, *orientation(frame))
                 for _ in range(wanted[index]):
                     yield rgb
 
     def seek_frames(self, first: int, last: int) -> Iterator[tuple[int, Any]]:
-        """(index, decoded frame) for first..last, from the nearest key frame. Raises Unlisted if one is not where it was listed."""
-        if self.listed is None:
+        """(index, decoded frame) for first..last, from the nearest key frame. Raises Unlisted if one is missing."""
+        if self.keys is None:
             for index, frame in enumerate(self.decode()):
                 if first <= index <= last:
                     yield index, frame
@@ -122,7 +152,7 @@ class Container:
                     return
             raise DamagedVideo(f"{self.path}: decoding ended before frame {last}.")
         expected = first
-        self.rewind(int(self.stamps[first]))
+        self.rewind(max((dts for pts, dts in self.keys if pts <= self.stamps[first]), default=None))
         for frame in self.decode(rewind=False):
             if frame.pts is None:
                 raise Unlisted
@@ -137,9 +167,9 @@ class Container:
         raise Unlisted
 
     def rewind(self, stamp: int | None = None) -> None:
-        """To the key frame at or before a stamp, or to the very beginning."""
-        start = self.stream.start_time or 0
-        target = min(start, 0) - 10 * round(1 / self.tick) if stamp is None else stamp
+        """To the key frame at or before a decoding stamp, or to the very beginning."""
+        start = min(self.stream.start_time or 0, 0)
+        target = start - 10 * round(1 / self.tick) if stamp is None else stamp  # B-frames decode earlier than they show
         with suppress(OSError):  # some formats cannot seek before their first packet, and then stand there already
             self.file.seek(target, stream=self.stream, backward=True, any_frame=False)
 
@@ -154,7 +184,9 @@ class Container:
                     yield frame
                     since = time.monotonic()
                 if time.monotonic() - since > PATIENCE:
-                    raise DamagedVideo(f"{self.path}: {PATIENCE:g} seconds of decoding brought no new frame; the file is damaged.")
+                    raise DamagedVideo(
+                        f"{self.path}: {PATIENCE:g} seconds of decoding brought no new frame; the file is damaged."
+                    )
 
     @contextmanager
     def named_errors(self) -> Iterator[None]:
@@ -163,7 +195,9 @@ class Container:
         try:
             yield
         except av.error.FFmpegError as error:
-            raise DamagedVideo(f"{self.path}: the {self.codec} stream cannot be decoded ({strerror(error)}). Make or copy it again.") from error
+            raise DamagedVideo(
+                f"{self.path}: the {self.codec} stream cannot be decoded ({strerror(error)}). Make or copy it again."
+            ) from error
 
     def close(self) -> None:
         self.file.close()

@@ -7,6 +7,7 @@ footage has moved by well under 0.1 grey level.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -44,10 +45,10 @@ def codec_for(suffix: str, lossless: bool, quality: Quality) -> Codec:
             ".webm": Codec("libvpx-vp9", "gbrp", {"lossless": "1", "row-mt": "0"}),
         }.get(suffix, Codec("libx264rgb", "rgb24", {"crf": "0", "preset": "medium"}))
     if suffix == ".webm":
-        crf = str(CRF["libvpx-vp9"][quality])
-        return Codec("libvpx-vp9", "yuv420p", {"crf": crf, "b": "0", "deadline": "good", "cpu-used": "2", "row-mt": "0"})
-    crf = str(CRF["libx264"][quality])
-    return Codec("libx264", "yuv420p", {"crf": crf, "preset": "medium", "x264-params": "chroma-qp-offset=-6"})
+        options = {"crf": str(CRF["libvpx-vp9"][quality]), "b": "0", "deadline": "good", "cpu-used": "2", "row-mt": "0"}
+        return Codec("libvpx-vp9", "yuv420p", options)
+    options = {"crf": str(CRF["libx264"][quality]), "preset": "medium", "x264-params": "chroma-qp-offset=-6"}
+    return Codec("libx264", "yuv420p", options)
 
 
 def write_container(video: Video, path: Path, comment: str | None, lossless: bool, quality: Quality) -> None:
@@ -71,7 +72,7 @@ def write_container(video: Video, path: Path, comment: str | None, lossless: boo
             for packet in interleave(streams):
                 file.mux(packet)
     except av.error.FFmpegError as error:
-        if isinstance(error, OSError) and error.errno in (13, 28, 30):  # permission, full disk, read-only: not ours to rename
+        if error.errno in (errno.EACCES, errno.ENOSPC, errno.EROFS):  # the disk's fault, and well named already
             raise
         raise VideoError(
             f"{path.suffix} with {video.width}x{video.height} pixels at {video.fps:g} fps was refused by {codec.name} "
@@ -102,8 +103,9 @@ def encode_pictures(stream: Any, video: Video, codec: Codec) -> Iterator[Any]:
 
     convert = None
     if codec.pixel_format == "yuv420p":
-        step = f"{video.width}:{video.height}:{FLAGS}:in_range=pc:out_range=tv:out_color_matrix=bt709:out_chroma_loc=left"
-        convert = chain(video.width, video.height, "rgb24", [("scale", step), ("format", "yuv420p")])
+        colours = "in_range=pc:out_range=tv:out_color_matrix=bt709:out_chroma_loc=left"
+        steps = [("scale", f"{video.width}:{video.height}:{FLAGS}:{colours}"), ("format", "yuv420p")]
+        convert = chain(video.width, video.height, "rgb24", steps)
     stamps, lengths = ticks(video, stream.codec_context.time_base)
     for i, pixels in enumerate(video.frames):
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), "rgb24")
@@ -136,7 +138,7 @@ def add_sound(file: Any, audio: Audio, suffix: str, lossless: bool) -> Any:
     """AAC, or Opus in webm; lossless files keep the samples as they are where the format can."""
     channels = audio.samples.shape[0]
     if channels > 2:
-        raise VideoError(f"the sound has {channels} channels: one or two can be written. Try a mix such as samples[:2].")
+        raise VideoError(f"the sound has {channels} channels: one or two can be written. Try samples[:2].")
     if suffix == ".webm":
         name, rate, options = "libopus", 48_000, {"b": "128k"}
     elif lossless:
@@ -153,7 +155,8 @@ def encode_sound(stream: Any, audio: Audio) -> Iterator[Any]:
 
     context = stream.codec_context
     layout = "mono" if audio.samples.shape[0] == 1 else "stereo"
-    resampler = av.AudioResampler(format=context.format, layout=layout, rate=context.sample_rate, frame_size=context.frame_size or 1024)
+    size = context.frame_size or 1024
+    resampler = av.AudioResampler(format=context.format, layout=layout, rate=context.sample_rate, frame_size=size)
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(audio.samples), format="fltp", layout=layout)
     frame.sample_rate, frame.pts, frame.time_base = audio.rate, 0, Fraction(1, audio.rate)
     for part in (*resampler.resample(frame), *resampler.resample(None)):

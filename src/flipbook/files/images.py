@@ -31,7 +31,7 @@ def open_image(path: Path) -> Image.Image:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the frame budget judges size for all formats
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # read.py judges size
             return Image.open(path)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DamagedVideo(f"{path}: the picture cannot be decoded ({error}). Make or copy it again.") from error
@@ -66,7 +66,7 @@ class Animation:
         self.image = image
 
     def clock(self) -> Clock:
-        """Frame lengths as browsers show them: 0 and 10 ms mean 100 ms. A still picture has no clock: 1 frame, 1 second."""
+        """Frame lengths as browsers show them: 0 and 10 ms mean 100 ms. A still picture stays for one second."""
         lengths = []
         for i in range(self.count):
             self.seek(i)
@@ -91,7 +91,9 @@ class Animation:
             try:
                 yield pixels(self.image, to_rgb)
             except (OSError, SyntaxError) as error:
-                raise DamagedVideo(f"{self.path}: frame {index} of {self.count} cannot be decoded ({error}).") from error
+                raise DamagedVideo(
+                    f"{self.path}: frame {index} of {self.count} cannot be decoded ({error})."
+                ) from error
 
 
 class Folder:
@@ -109,7 +111,7 @@ class Folder:
         self.codec = (first.format or "").lower()
         self.pixel_format = first.mode
         clock = path / FOLDER_CLOCK
-        self.stated: dict[str, Any] = json.loads(clock.read_text()) if clock.is_file() else {}
+        self.stated = read_folder_clock(clock) if clock.is_file() else {}
 
     def clock(self, fps: float | None = None) -> Clock:
         if self.stated.get("times"):
@@ -130,11 +132,19 @@ class Folder:
                     raise DamagedVideo(f"{name}: the picture cannot be decoded ({error}).") from error
             if size not in (None, frame.shape):
                 raise VideoError(
-                    f"{name}: {frame.shape[1]}x{frame.shape[0]} pixels, but the images before it have {size[1]}x{size[0]}. "
-                    "Frames of a video share one size: try height=..., width=..., which bring all images to it."
+                    f"{name}: {frame.shape[1]}x{frame.shape[0]} pixels, but the images before it have "
+                    f"{size[1]}x{size[0]}. Frames of a video share one size: try height=..., width=..."
                 )
             size = frame.shape
             yield frame
+
+
+def read_folder_clock(path: Path) -> dict[str, Any]:
+    try:
+        stated = json.loads(path.read_text())
+    except ValueError as error:
+        raise DamagedVideo(f"{path}: this is not JSON ({error}). Remove it, and say the rate with fps=...") from None
+    return stated if isinstance(stated, dict) else {}
 
 
 def natural(name: str) -> list[Any]:

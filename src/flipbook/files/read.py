@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -20,8 +21,10 @@ LARGEST_READ = 16 << 30  # bytes of RGB: more than this is a mistake or a trap, 
 
 def open_source(path: PathLike) -> Container | Animation | Folder:
     """The file behind a path, looked at and opened. Raises VideoError."""
-    kind = kind_of(path)
-    return {"container": Container, "image": Animation, "folder": Folder}[kind](Path(path))
+    kind, path = kind_of(path), Path(path)
+    if kind == "folder":
+        return Folder(path)
+    return Animation(path) if kind == "image" else Container(path)
 
 
 def read_video(
@@ -74,15 +77,15 @@ def gather(source: Container | Animation | Folder, chosen: Selection, to_rgb: To
         return stack(source.frames(chosen.indices, to_rgb), len(chosen.indices), source.path)
 
 
-def stack(frames, count: int, path: Path) -> np.ndarray:
-    out = None
+def stack(frames: Iterator[np.ndarray], count: int, path: Path) -> np.ndarray:
+    out: np.ndarray | None = None
     for i, frame in enumerate(frames):
         if out is None:
             out = np.empty((count, *frame.shape), np.uint8)
         if frame.shape != out.shape[1:]:
             raise VideoError(
-                f"{path}: frame {i} has {frame.shape[1]}x{frame.shape[0]} pixels, the ones before {out.shape[2]}x{out.shape[1]}. "
-                "Try height=..., width=..., which bring all frames to one size."
+                f"{path}: frame {i} has {frame.shape[1]}x{frame.shape[0]} pixels, the ones before "
+                f"{out.shape[2]}x{out.shape[1]}. Try height=..., width=..., which bring all frames to one size."
             )
         out[i] = frame
     assert out is not None
@@ -90,12 +93,10 @@ def stack(frames, count: int, path: Path) -> np.ndarray:
 
 
 def refuse_absurd(source: Container | Animation | Folder, count: int, to_rgb: ToRGB) -> None:
-    height, width = (source.stream.height, source.stream.width) if isinstance(source, Container) else (source.height, source.width)
-    plan = plan_resize(max(height, 1), max(width, 1), *to_rgb.want)
-    needed = count * plan.out_height * plan.out_width * 3
-    one = max(height * width * 3, plan.out_height * plan.out_width * 3)
-    if max(needed, one) > LARGEST_READ:
+    plan = plan_resize(max(source.height, 1), max(source.width, 1), *to_rgb.want)
+    needed = 3 * max(count * plan.out_height * plan.out_width, source.height * source.width)
+    if needed > LARGEST_READ:
         raise TooLarge(
-            f"{source.path}: {count} frames of {plan.out_width}x{plan.out_height} need {needed / 2**30:.1f} GiB of memory. "
+            f"{source.path}: {count} frames of {plan.out_width}x{plan.out_height} need {needed / 2**30:.1f} GiB. "
             "Try a window (start, num_frames), fewer frames (fps) or a smaller size (height, width)."
         )

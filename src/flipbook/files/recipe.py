@@ -1,6 +1,6 @@
 """The recipe of a generated video: inside the file as a comment, and beside it as NAME.json.
 
-Both hold the JSON object {"flipbook_recipe": {...}}, so that a foreign comment or a foreign NAME.json is never taken for ours.
+Both hold the JSON object {"flipbook_recipe": {...}}, so that a foreign comment or NAME.json is never taken for ours.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ def pack(recipe: dict[str, Any] | None) -> str | None:
     try:
         return json.dumps({MARK: recipe}, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise VideoError(f"the recipe is not JSON ({error}): use numbers, strings, lists, dicts, True, False, None.") from None
+        raise VideoError(f"the recipe is not JSON ({error}): use numbers, strings, lists, dicts, booleans.") from None
 
 
 def unpack(text: str | bytes | None) -> dict[str, Any] | None:
     """The recipe in a comment, or None if the comment is not one."""
-    if not text or (MARK.encode() if isinstance(text, bytes) else MARK) not in text:
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", errors="replace")
+    if not text or MARK not in text:
         return None
     try:
         found = json.loads(text)
@@ -79,7 +81,7 @@ def refuse_foreign_sidecar(path: Path) -> None:
     """Never overwrite a NAME.json that somebody else wrote."""
     side = sidecar_of(path)
     if side.is_file() and MARK not in side.read_text(errors="replace"):
-        raise VideoError(f"{side} exists and is not a recipe: it would be overwritten. Try another name or sidecar=False.")
+        raise VideoError(f"{side} is not a recipe and would be overwritten. Try another name or sidecar=False.")
 
 
 def write_sidecar(path: Path, recipe: dict[str, Any]) -> Path:

@@ -1,8 +1,9 @@
 """Size and colour: decoded frames to RGB at the size asked for, in one pass of libswscale.
 
-libswscale's defaults darken RGB by a grey level at each trip and shift chroma by a quarter of a pixel, because writer and
-reader disagree about where the chroma samples lie. Both sides here say accurate rounding, full chroma interpolation, BT.709
-or what the file states, and chroma on the left (the default of H.264 and VP9), so that ten trips leave the mean alone.
+libswscale's defaults darken RGB by a grey level at each trip and shift chroma by half a pixel, because writer and
+reader disagree about where the chroma samples lie. Both sides here say accurate rounding, full chroma interpolation,
+BT.709 or what the file states, and chroma on the left (the default of H.264 and VP9), so that ten trips leave the
+mean alone.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     import av
 
 FLAGS = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
-MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}  # ITU-T H.273 codes
+# ITU-T H.273 codes of matrices
+MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
 CENTRED_CHROMA = {"mjpeg", "mpeg1video", "webp", "vp8"}
 RGB_FORMATS = ("rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "pal8")
 
@@ -72,10 +74,7 @@ def has_alpha(format_name: str) -> bool:
 
 
 class ToRGB:
-    """Turns decoded frames into uint8 RGB (H, W, 3); the conversion is built once per kind of frame and reused.
-
-    turns: quarter turns clockwise that the player would make; flip: mirrored left to right before that.
-    """
+    """Turns decoded frames into uint8 RGB (H, W, 3); the conversion is built once per kind of frame and reused."""
 
     def __init__(
         self,
@@ -93,6 +92,7 @@ class ToRGB:
         self.graphs: dict[tuple[Any, ...], Any] = {}
 
     def __call__(self, frame: av.VideoFrame, turns: int = 0, flip: bool = False) -> np.ndarray:
+        """turns: quarter turns clockwise that a player would make; flip: mirrored left to right before that."""
         if has_alpha(frame.format.name):
             frame = self.over_background(frame)
         height, width, fit = self.want
@@ -112,7 +112,8 @@ class ToRGB:
         return av.VideoFrame.from_ndarray(blend(rgba, self.background), "rgb24")
 
     def convert(self, frame: av.VideoFrame, to: Geometry, out_format: str) -> av.VideoFrame:
-        key = (frame.width, frame.height, frame.format.name, int(frame.colorspace), int(frame.color_range), to, out_format)
+        colours = int(frame.colorspace), int(frame.color_range)
+        key = (frame.width, frame.height, frame.format.name, colours, to, out_format)
         if key not in self.graphs:
             self.graphs[key] = build_graph(frame, to, out_format, self.chroma, self.background)
         frame.pts = None
@@ -127,7 +128,9 @@ def blend(rgba: np.ndarray, background: tuple[int, int, int]) -> np.ndarray:
     return ((colour + 127) // 255).astype(np.uint8)
 
 
-def build_graph(frame: av.VideoFrame, to: Geometry, out_format: str, chroma: str, background: tuple[int, int, int]) -> Any:
+def build_graph(
+    frame: av.VideoFrame, to: Geometry, out_format: str, chroma: str, background: tuple[int, int, int]
+) -> Any:
     """buffer -> scale -> crop or pad -> format -> sink, for frames like this one."""
     name = frame.format.name
     if is_rgb(name):  # planar, because swscale takes packed RGB through YUV when it scales

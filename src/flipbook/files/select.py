@@ -27,7 +27,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Selection:
-    """indices (n,) into the file's frames, non-decreasing; their clock; the seconds [start, end) of the file they cover."""
+    """indices (n,) into the file's frames, non-decreasing; their clock; the seconds [start, end) that they cover."""
 
     indices: np.ndarray
     fps: float
@@ -55,7 +55,9 @@ def simple_rates(rate: float) -> list[Fraction]:
     return [Fraction(round(rate)), ntsc, *(Fraction(rate).limit_denominator(d) for d in (2, 3, 4, 10, 100, 1001))]
 
 
-def clock_of(times: np.ndarray, last_length: float | None, tick: float, hints: Iterable[float | Fraction | None]) -> Clock:
+def clock_of(
+    times: np.ndarray, last_length: float | None, tick: float, hints: Iterable[float | Fraction | None]
+) -> Clock:
     """Decide whether frames are evenly spaced, up to the file's own time grid.
 
     times: (N,) seconds, rising, any origin.   last_length: seconds the last frame stays, if the file says.
@@ -77,7 +79,7 @@ def clock_of(times: np.ndarray, last_length: float | None, tick: float, hints: I
 
 
 def frames_on_screen(times: np.ndarray, end: float, fps: float, start: float = 0.0) -> np.ndarray:
-    """Index of the frame on screen at start, start + 1/fps, ... up to `end`: at least one, repeats and gaps as needed."""
+    """Indices of the frames on screen at start, start + 1/fps, ... up to `end`: at least one, with repeats and gaps."""
     if not 0 < fps < 100_000:
         raise VideoError(f"fps={fps}: frames per second are a positive number, such as 8 or 29.97.")
     count = max(1, round((end - start) * fps))
@@ -115,7 +117,7 @@ def select(
         moments = begin + np.arange(len(indices)) / fps
         rate, even = float(fps), True
     if not len(indices):
-        raise VideoError(f"start={start}, end={end}: no frame begins in this window (one begins every {1 / rate:.3f} s).")
+        raise VideoError(f"start={start}, end={end}: no frame begins between them (one every {1 / rate:.3f} s).")
 
     first = start_frame or 0
     last = len(indices) if num_frames is None else first + num_frames

@@ -67,7 +67,10 @@ def draw(videos: Sequence[Video], chosen: list[np.ndarray], columns: int, titles
     width = 2 * MARGIN + columns * (cell_w + GAP) - GAP
     line = 16  # the number under a frame
     blocks = [wrap(title, title_font, width - 2 * MARGIN) for title in titles]
-    heights = [len(b) * 21 + (6 if b else 0) + math.ceil(len(c) / columns) * (cell_h + line + GAP) for b, c in zip(blocks, chosen, strict=True)]
+    heights = [
+        len(b) * 21 + (6 if b else 0) + math.ceil(len(c) / columns) * (cell_h + line + GAP)
+        for b, c in zip(blocks, chosen, strict=True)
+    ]
     page = Image.new("RGB", (width, 2 * MARGIN + sum(heights) + 10 * (len(videos) - 1) - GAP), PAGE)
     pen = ImageDraw.Draw(page)
     y = MARGIN

@@ -61,7 +61,9 @@ def writer_for(path: Path, video: Video) -> Callable[[Video, Path, str | None, b
         return animate.write_webp
     if suffix == "":
         if path.is_dir() and any(path.iterdir()) and not (path / "video.json").is_file():
-            raise VideoError(f"{path}: this folder holds files that are not frames of ours. Give a new or an empty folder.")
+            raise VideoError(
+                f"{path}: this folder holds files that flipbook did not write. Give a new or an empty one."
+            )
         return write_folder
     if suffix in STILLS:
         if len(video) == 1:
@@ -71,11 +73,11 @@ def writer_for(path: Path, video: Video) -> Callable[[Video, Path, str | None, b
             f"({path.with_suffix('')}), .webp or .gif for all of them, or write_sheet for a contact sheet."
         )
     known = " ".join([*encode.FORMATS, ".gif", ".webp"])
-    raise VideoError(f"{path}: no writer for {suffix!r}. Try {known}, or a name without suffix for a folder of PNG images.")
+    raise VideoError(f"{path}: no writer for {suffix!r}. Try {known}, or no suffix for a folder of PNG images.")
 
 
 def with_even_size(video: Video, path: Path, odd: Literal["refuse", "pad", "crop"]) -> Video:
-    """H.264 in yuv420p shares one colour sample among 2 x 2 pixels, so it needs even sizes; nothing is changed unasked."""
+    """H.264 in yuv420p shares a colour sample among 2 x 2 pixels, so it needs even sizes; none is changed unasked."""
     h, w = video.height, video.width
     if not (h % 2 or w % 2):
         return video
@@ -87,8 +89,8 @@ def with_even_size(video: Video, path: Path, odd: Literal["refuse", "pad", "crop
     if odd not in ("refuse", "crop"):
         raise VideoError(f"odd={odd!r}: choose 'refuse', 'pad' or 'crop'.")
     raise VideoError(
-        f"{path}: {w}x{h} pixels, and H.264 files that every player shows need even sizes. Try odd='pad' ({larger}, edges "
-        f"repeated), odd='crop' ({smaller}), lossless=True, or a .webm or .webp file, which keep the size."
+        f"{path}: {w}x{h} pixels, and H.264 files that every player shows need even sizes. Try odd='pad' ({larger}, "
+        f"edges repeated), odd='crop' ({smaller}), lossless=True, or a .webm or .webp file, which keep the size."
     )
 
 
