@@ -15,7 +15,7 @@ _LINEAR = np.where(_VALUES <= 0.04045, _VALUES / 12.92, ((_VALUES + 0.055) / 1.0
 
 
 def rgb_to_lab(rgb: np.ndarray) -> np.ndarray:
-    """8-bit sRGB (..., 3), any dtype with values in [0, 255], to float32 CIELAB (..., 3): L in [0, 100], a and b signed."""
+    """8-bit sRGB (..., 3), any dtype with values in [0, 255], to CIELAB (..., 3), float32, L in [0, 100]."""
     index = rgb if rgb.dtype == np.uint8 else np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
     xyz = _LINEAR[index] @ _RGB_TO_XYZ
     f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + np.float32(16 / 116))
@@ -36,7 +36,7 @@ def nearest_colour(lab: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def distance_to_segment(points: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Distance from points (..., 3) to the straight segment from `start` to `end`, both (3,); they may be the same point."""
+    """Distance from points (..., 3) to the straight segment from `start` to `end`, (3,) each, which may be equal."""
     along = end - start
     length = float(along @ along)
     offset = points - start

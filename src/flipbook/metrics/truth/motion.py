@@ -1,4 +1,4 @@
-"""Which of the world's motions a path is: the law of each one is fitted to the centres, and the law that explains them wins."""
+"""Which of the world's motions a path is: each motion's law is fitted to the centres, and the best fit wins."""
 
 from __future__ import annotations
 
@@ -9,36 +9,41 @@ from flipbook.metrics.truth.silhouette import ORDERS, Silhouettes, read_turns
 # All lengths in units of S, the short side. Each law may be off by this much (root mean square) and still be believed.
 TOLERANCE = 0.045
 STILL_PATH = 0.13         # a centre that strays less than this from end to end stays where it is
-STRAIGHT_PATH = (0.25, 1.0)
+DRIFT = 0.20              # and one that only changes colour or size may stray this far while it does
+SHORTEST_PATH = 0.25      # the world's shortest straight way is 0.40
+LOWEST_BOUNCE = 0.18      # the world's lowest is 0.30
+ORBIT_RADIUS = (0.11, 0.40)
 GROWTH = 1.45             # last radius over first; the world's growth is at least 1.9
-TURN_STEP = (0.018, 0.12)  # turns per frame of the world's 16; a spin is 0.6 to 1.2 turns over the clip
+GROWTH_AT_MOST = 1.6      # of something that travels
+SPIN_AGREEMENT = 0.7      # length of the mean of unit arrows, one per frame, after turning them back
 SPIN_TURNS = 0.35         # turns over the clip from which a person says that it spins
 
 
 def read_motion(
-    u: np.ndarray, outlines: Silhouettes, whole: np.ndarray, shape: str | None, first_colour: str | None,
-    last_colour: str | None, size: tuple[int, int],
+    u: np.ndarray, outlines: Silhouettes, whole: np.ndarray, shape: str | None, colours: tuple[str | None, str | None],
+    short: int,
 ) -> tuple[str | None, float]:  # fmt: skip
     """Name the motion of one object, or None when no law fits, and give the fit's error in units of S.
 
-    u: (N,) places in the clip in [0, 1] where it is seen. whole: (N,) frames with nothing in the way. size: height and
-    width of the frame. The result is one of `MOTIONS`, with "turns COLOUR" written out.
+    u: (N,) places in the clip in [0, 1] where it is seen.   whole: (N,) frames with nothing in the way.   colours: its
+    first and last.   short: S in pixels.   The result is one of `MOTIONS`, with "turns COLOUR" written out.
     """
-    short = min(size)
-    use = whole if whole.sum() >= max(4, 0.4 * len(whole)) else np.ones(len(whole), bool)
+    if len(u) < 3:
+        return None, float("inf")
+    first_colour, last_colour = colours
+    use = whole if whole.mean() > 0.7 else np.ones(len(whole), bool)
     x, y = (outlines.centres[use] / short).T
     growth = read_growth(u[use], outlines.radii[use])
     path = float(np.hypot(np.ptp(x), np.ptp(y)))
-    if path < STILL_PATH:
+    if path < DRIFT:
         if first_colour != last_colour and first_colour and last_colour:
             return f"turns {last_colour}", path
-        if growth > GROWTH:
-            return "grows", path
-        if growth < 1 / GROWTH:
-            return "shrinks", path
+        if not 1 / GROWTH < growth < GROWTH:
+            return ("grows" if growth > 1 else "shrinks"), path
+    if path < STILL_PATH:
         return ("spins" if shape and spun_turns(u, outlines, use, shape) > SPIN_TURNS else "stays still"), path
-    if not 1 / 1.6 < growth < 1.6 or first_colour != last_colour:          # travelling and changing: not one of our motions
-        return None, path
+    if not 1 / GROWTH_AT_MOST < growth < GROWTH_AT_MOST or first_colour != last_colour:
+        return None, path                                                  # travels and changes: none of our motions
     errors = path_errors(u[use], x, y)
     best = min(errors, key=errors.__getitem__)
     return (best if errors[best] < TOLERANCE else None), errors[best]
@@ -51,16 +56,19 @@ def read_growth(u: np.ndarray, radii: np.ndarray) -> float:
 
 
 def spun_turns(u: np.ndarray, outlines: Silhouettes, use: np.ndarray, shape: str) -> float:
-    """Turns about its own centre over the whole clip, without sign; 0 when the turning has no steady direction."""
+    """Turns about its own centre over the whole clip, without sign; 0 when the turning has no steady rate.
+
+    The rate is the one at which all frames, turned back by rate * u, point the same way.
+    """
     if shape == "circle":
         return 0.0
     order = ORDERS[shape]
-    turns = read_turns(outlines, order)[0][use]
-    steps = (np.diff(turns) + 0.5 / order) % (1 / order) - 0.5 / order     # the shape looks the same every 1 / order turns
-    rate = steps / np.maximum(np.diff(u[use]), 1e-6)                       # turns per clip
-    middle = float(np.median(rate))
-    steady = np.mean(np.abs(rate - middle) < 0.5 * abs(middle) + 0.1)
-    return abs(middle) if steady > 0.6 else 0.0
+    turns, clearness = read_turns(outlines, order)
+    rates = np.arange(-1.4, 1.41, 0.02)
+    arrows = clearness[use] * np.exp(2j * np.pi * order * (turns[use] - rates[:, None] * u[use]))
+    agreement = np.abs(arrows.sum(1)) / clearness[use].sum()
+    best = int(agreement.argmax())
+    return abs(float(rates[best])) if agreement[best] > SPIN_AGREEMENT else 0.0
 
 
 def path_errors(u: np.ndarray, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
@@ -69,30 +77,28 @@ def path_errors(u: np.ndarray, x: np.ndarray, y: np.ndarray) -> dict[str, float]
     still_x, still_y = _rms(x - x.mean()), _rms(y - y.mean())
     across, residual_x = _fit(u, x)
     down, residual_y = _fit(u, y)
-    if STRAIGHT_PATH[0] < abs(across) < STRAIGHT_PATH[1]:
+    if abs(across) > SHORTEST_PATH:
         errors["moves right" if across > 0 else "moves left"] = float(np.hypot(residual_x, still_y))
-    if STRAIGHT_PATH[0] < abs(down) < STRAIGHT_PATH[1]:
+    if abs(down) > SHORTEST_PATH:
         errors["moves down" if down > 0 else "moves up"] = float(np.hypot(residual_y, still_x))
     drop, residual = _fit(u**2, y)
-    if drop > STRAIGHT_PATH[0]:
+    if drop > SHORTEST_PATH:
         errors["falls"] = float(np.hypot(residual, still_x))
-    bounce = min(
-        (residual for arcs in np.arange(1.3, 2.75, 0.05) if (fit := _fit(_arcs(u, arcs), y))[0] < -0.18 and (residual := fit[1]) >= 0),
-        default=np.inf,
-    )
+    bounces = (_fit(_arcs(u, arcs), y) for arcs in np.arange(1.3, 2.75, 0.05))
+    bounce = min((residual for rise, residual in bounces if rise < -LOWEST_BOUNCE), default=np.inf)
     errors["bounces"] = float(np.hypot(bounce, still_x))
     errors["orbits"] = orbit_error(u, x, y)
     return errors
 
 
 def _arcs(u: np.ndarray, arcs: float) -> np.ndarray:
-    """Height above the floor in units of the drop: starts at the top, parabola after parabola, `arcs` of them in the clip."""
+    """Height above the floor in units of the drop: from the top, parabola after parabola, `arcs` of them in all."""
     place = (u * arcs + 0.5) % 1.0                                         # 0 and 1 on the floor, 1/2 at the top
     return 1 - (2 * place - 1) ** 2
 
 
 def orbit_error(u: np.ndarray, x: np.ndarray, y: np.ndarray) -> float:
-    """Distance to the best circle run through at a steady rate, 0.6 to 1.6 turns in the clip; infinite if there is none."""
+    """Distance to the best circle run through at a steady rate, 0.6 to 1.6 turns in the clip; infinite without one."""
     best = np.inf
     for turns in np.concatenate([np.arange(-1.6, -0.55, 0.05), np.arange(0.6, 1.65, 0.05)]):
         angle = 2 * np.pi * turns * u
@@ -101,7 +107,7 @@ def orbit_error(u: np.ndarray, x: np.ndarray, y: np.ndarray) -> float:
         design = np.concatenate([np.stack([one, nil, cos, -sin], 1), np.stack([nil, one, sin, cos], 1)])
         target = np.concatenate([x, y])
         solution, *_ = np.linalg.lstsq(design, target, rcond=None)
-        if 0.11 < np.hypot(solution[2], solution[3]) < 0.4:
+        if ORBIT_RADIUS[0] < np.hypot(solution[2], solution[3]) < ORBIT_RADIUS[1]:
             best = min(best, np.sqrt(2) * _rms(design @ solution - target))
     return float(best)
 

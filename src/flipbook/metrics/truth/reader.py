@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from flipbook.data.world.vocabulary import SIZES, UNNAMED_SIZE
-from flipbook.metrics.truth.background import read_background
+from flipbook.data.world.vocabulary import SIZES
+from flipbook.metrics.truth.background import Background, read_background
 from flipbook.metrics.truth.colour import COLOUR_NAMES, nearest_colour, rgb_to_lab
 from flipbook.metrics.truth.motion import read_motion
 from flipbook.metrics.truth.silhouette import cut_silhouettes, read_shape
@@ -17,7 +17,10 @@ from flipbook.metrics.truth.tracks import Track, find_tracks
 READING_SIDE = 64         # pixels: larger clips are read from whole-block averages near this size
 COLOUR_TOLERANCE = 32.0   # CIELAB: an object further than this from all seven colours has none of them
 CLEAR_SHARE = 0.25        # of the frames: something seen in fewer is a flicker, not an object
+CLEAR_AREA = 0.012        # of S * S: the world's smallest object, a shape about to grow, has 0.020
 STEADY_SHARE = 0.85       # of the frames: an object seen in fewer comes and goes
+STEADY_SHARE_TURNING = 0.65   # half-way between two colours a thing may look like the background for a moment
+SIZE_DOUBT = 0.015        # of S: less than a pixel at 64 x 64
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,19 @@ def read_clip(clip: Any) -> Reading:
         raise ValueError(f"a clip is uint8 frames (T, H, W, 3), got {frames.dtype} {frames.shape}. Try video.frames.")
     if min(frames.shape[1:3]) < 32:
         raise ValueError(f"frames of {frames.shape[2]} x {frames.shape[1]} are too small to read. Try 64 x 64.")
-    lab = rgb_to_lab(_shrink(frames))
-    background = read_background(lab)
-    tracks, regions, from_background = find_tracks(lab, background)
-    clear = [track for track in tracks if len(track.frames) >= max(1, CLEAR_SHARE * len(frames))]
-    objects = tuple(_read_object(track, lab, regions, from_background) for track in clear)
-    return Reading(objects, background.name)
+    frames = _shrink(frames)
+    lab = rgb_to_lab(frames)
+    background = read_background(frames, lab)
+    tracks, regions = find_tracks(lab, background)
+    clear = [track for track in tracks if _is_clear(track, regions.shape)]
+    return Reading(tuple(_read_object(track, frames, background, regions) for track in clear), background.name)
+
+
+def _is_clear(track: Track, clip: tuple[int, ...]) -> bool:
+    """Whether a person would call it an object: there long enough, and large enough."""
+    num_frames, height, width = clip
+    area = np.median([sight.area for sight in track]) / min(height, width) ** 2
+    return len(track) >= max(2, CLEAR_SHARE * num_frames) and bool(area > CLEAR_AREA)
 
 
 def _shrink(frames: np.ndarray) -> np.ndarray:
@@ -73,32 +83,30 @@ def _shrink(frames: np.ndarray) -> np.ndarray:
     return np.rint(cut.mean((2, 4), dtype=np.float32)).astype(np.uint8)
 
 
-def _read_object(track: Track, lab: np.ndarray, regions: np.ndarray, from_background: np.ndarray) -> SeenObject:
+def _read_object(track: Track, frames: np.ndarray, background: Background, regions: np.ndarray) -> SeenObject:
     num_frames, height, width = regions.shape
-    frames = np.array(track.frames)
-    colours = np.array(track.colours)
-    whole = np.array(track.whole)
-    outlines = cut_silhouettes(
-        lab, from_background, regions, frames, np.array(track.regions), np.array(track.centres), colours, np.array(track.areas)
-    )
-    u = frames / max(num_frames - 1, 1)
-    first, last = _name_colour(colours[: max(1, len(frames) // 5)]), _name_colour(colours[-max(1, len(frames) // 5) :])
+    short, num_seen = min(height, width), len(track)
+    seen = np.array([sight.frame for sight in track])
+    whole = np.array([sight.whole for sight in track])
+    labs = np.array([sight.lab for sight in track])
+    ends = max(1, num_seen // 5)
+    first, last = _name_colour(labs[:ends]), _name_colour(labs[-ends:])
+
+    outlines = cut_silhouettes(frames, background, regions, track)
     shape, overlap = read_shape(outlines, whole)
-    motion, error = None, float("inf")
-    if len(frames) >= 3:
-        motion, error = read_motion(u, outlines, whole, shape, first, last, (height, width))
-    radii = outlines.radii[whole] if whole.any() else outlines.radii
-    radius = float(np.median(radii)) / min(height, width)
+    motion, error = read_motion(seen / max(num_frames - 1, 1), outlines, whole, shape, (first, last), short)
+    turns = motion is not None and motion.startswith("turns")
+    radius = float(np.median(outlines.radii[whole] if whole.any() else outlines.radii)) / short
     return SeenObject(
-        colour=first if motion and motion.startswith("turns") else _name_colour(colours),
+        colour=first if turns else _name_colour(labs),
         shape=shape,
         size=_name_size(radius),
         motion=motion,
-        steady=len(frames) >= STEADY_SHARE * num_frames,
+        steady=num_seen >= (STEADY_SHARE_TURNING if turns else STEADY_SHARE) * num_frames,
         radius=radius,
         shape_overlap=overlap,
         motion_error=error,
-        frames=tuple(track.frames),
+        frames=tuple(seen.tolist()),
         track=tuple((float((x + 0.5) / width), float((y + 0.5) / height)) for x, y in outlines.centres),
     )
 
@@ -110,9 +118,7 @@ def _name_colour(colours: np.ndarray) -> str | None:
 
 
 def _name_size(radius: float) -> str | None:
-    """The size word for a radius in units of S: the borders lie in the middle of the gaps between the world's bands."""
-    if radius < (SIZES["small"][1] + UNNAMED_SIZE[0]) / 2:
+    """The size word for a radius in units of S; a word is right up to a little beyond its band, where doubt begins."""
+    if radius < SIZES["small"][1] + SIZE_DOUBT:
         return "small"
-    if radius > (UNNAMED_SIZE[1] + SIZES["large"][0]) / 2:
-        return "large"
-    return None
+    return "large" if radius > SIZES["large"][0] - SIZE_DOUBT else None

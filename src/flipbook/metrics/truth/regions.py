@@ -5,41 +5,44 @@ from __future__ import annotations
 import numpy as np
 
 
-def label_regions(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Number the 4-connected regions of equal, non-zero label, frame by frame.
-
-    labels: (T, H, W) integers, 0 = nothing. Returns `regions` (T, H, W) int, 0 = nothing and 1..N the regions in the
-    order in which they are first met, and `values` (N + 1,), the label of each region (values[0] = 0).
-    """
-    num_frames, height, width = labels.shape
-    breaks = np.ones((num_frames, height, width), bool)
+def label_regions(labels: np.ndarray) -> np.ndarray:
+    """Number the 4-connected regions of equal, non-zero label, frame by frame: (T, H, W) to (T, H, W), 0 = nothing."""
+    breaks = np.ones(labels.shape, bool)
     breaks[..., 1:] = labels[..., 1:] != labels[..., :-1]
-    run = np.cumsum(breaks.ravel()) - 1                                   # every pixel's run, counted over the whole clip
-    run_label = labels.ravel()[breaks.ravel()]
-    run = run.reshape(labels.shape)
-
+    run = np.cumsum(breaks.ravel()).reshape(labels.shape) - 1              # every pixel's run, counted over the clip
     joined = (labels[:, 1:] == labels[:, :-1]) & (labels[:, 1:] != 0)
-    above, below = run[:, :-1][joined], run[:, 1:][joined]
-    root = np.arange(len(run_label))
-    while True:                                                           # min over neighbours, then jump: log-many rounds
-        low = np.minimum(root[above], root[below])
-        before = root.copy()
-        np.minimum.at(root, root[above], low)
-        np.minimum.at(root, root[below], low)
-        np.minimum.at(root, above, low)
-        np.minimum.at(root, below, low)
-        root = root[root]
-        if np.array_equal(root, before):
-            break
-    kept = np.unique(root[run_label != 0])
-    number = np.zeros(len(run_label) + 1, np.int64)
-    number[kept] = np.arange(1, len(kept) + 1)
-    region_of_run = np.where(run_label != 0, number[root], 0)
-    return region_of_run[run], np.concatenate([[0], run_label[kept]])
+    root = join_numbers(int(run[-1, -1, -1]) + 1, run[:, :-1][joined], run[:, 1:][joined])
+    nothing = labels.ravel()[breaks.ravel()] == 0
+    _, number = np.unique(root[~nothing], return_inverse=True)
+    region = np.zeros(len(root), np.int64)
+    region[~nothing] = number + 1
+    return region[run]
+
+
+def join_numbers(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The smallest member of each number's group, (count,), where first[i] and second[i] always belong together."""
+    root = np.arange(count)
+    while True:                                # hook each root to the smaller one beside it, then jump: log-many rounds
+        a, b = root[first], root[second]
+        if np.array_equal(a, b):
+            return root
+        np.minimum.at(root, np.maximum(a, b), np.minimum(a, b))
+        while not np.array_equal(root, root[root]):
+            root = root[root]
+
+
+def touching_pairs(regions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs of different non-zero numbers that are 4-neighbours somewhere in (T, H, W): (P,) and (P,)."""
+    pairs = []
+    for a, b in ((regions[:, 1:], regions[:, :-1]), (regions[..., 1:], regions[..., :-1])):
+        meet = (a != b) & (a > 0) & (b > 0)
+        pairs.append(np.stack([a[meet], b[meet]]))
+    first, second = np.unique(np.concatenate(pairs, axis=1), axis=1)
+    return first, second
 
 
 def neighbourhood(mask: np.ndarray, reduce: np.ufunc) -> np.ndarray:
-    """Reduce each 3 x 3 square of (T, H, W): `np.minimum` erodes, `np.maximum` dilates. The border repeats its edge pixels."""
+    """Reduce each 3 x 3 square of (T, H, W): `np.minimum` erodes, `np.maximum` dilates. The border repeats itself."""
     rows = mask.copy()
     reduce(rows[:, 1:], mask[:, :-1], out=rows[:, 1:])
     reduce(rows[:, :-1], mask[:, 1:], out=rows[:, :-1])
@@ -57,7 +60,7 @@ def box_mean(x: np.ndarray) -> np.ndarray:
 
 
 def grow_labels(seeds: np.ndarray, allowed: np.ndarray, steps: int) -> np.ndarray:
-    """Let non-zero `seeds` (T, H, W) spread into `allowed` pixels, 4-connected, at most `steps` pixels far; first come, first kept."""
+    """Let non-zero `seeds` (T, H, W) spread over `allowed` 4-neighbours, at most `steps` pixels far."""
     out = seeds.copy()
     for _ in range(steps):
         offer = np.zeros_like(out)

@@ -2,155 +2,153 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from flipbook.metrics.truth.background import Background
-from flipbook.metrics.truth.colour import nearest_colour
-from flipbook.metrics.truth.regions import grow_labels, label_regions, neighbourhood
+from flipbook.metrics.truth.colour import distance_to_segment, nearest_colour
+from flipbook.metrics.truth.regions import grow_labels, join_numbers, label_regions, neighbourhood, touching_pairs
 
 SURE_DISTANCE = 24.0      # CIELAB: whatever is this far from the background is something
-FAINT_DISTANCE = 9.0      # CIELAB: from here on it is something if it looks more like an object's colour than like background
+FAINT_DISTANCE = 9.0      # CIELAB: from here on it is something if it is nearer to an object's colour
 MIN_AREA = 0.006          # of S * S: about a third of the smallest shape; smaller specks are not objects
 PRESENT_SHARE = 0.04      # of all object pixels: a colour seen less is the rim of another one
-GAP = 4                   # frames for which an object may be hidden and still be the same one
+ALIKE = 20.0              # CIELAB: touching regions closer than this in colour are one; red and orange are 37 apart
+GAP = 5                   # frames for which an object may be hidden and still be the same one
+REACH = 0.25              # of S: the furthest jump from one frame to the next
+MEETING_PLACE = 0.10      # of S: a sight this close to where another one ended goes on with it, whatever its colour
 
 
-@dataclass
-class Track:
-    """One object through time. Arrays have one row per frame in which it is seen."""
+@dataclass(frozen=True)
+class Sight:
+    """One object in one frame. `centre` (x, y) and `area` in pixels, `lab` (3,) the median of its inner pixels."""
 
-    frames: list[int] = field(default_factory=list)
-    regions: list[int] = field(default_factory=list)                       # numbers in the region map
-    centres: list[np.ndarray] = field(default_factory=list)                # (2,) x, y in pixels
-    areas: list[float] = field(default_factory=list)                       # pixels
-    colours: list[np.ndarray] = field(default_factory=list)                # (3,) CIELAB, median of the inner pixels
-    whole: list[bool] = field(default_factory=list)                        # touches neither the border nor another object
-
-    def expected_centre(self, frame: int) -> np.ndarray:
-        """Where it should be now if it went on as in its last two frames."""
-        if len(self.frames) < 2:
-            return self.centres[-1]
-        step = (self.centres[-1] - self.centres[-2]) / (self.frames[-1] - self.frames[-2])
-        return self.centres[-1] + step * min(frame - self.frames[-1], 2)
+    frame: int
+    region: int                # its number in the region map
+    centre: np.ndarray
+    area: float
+    lab: np.ndarray
+    whole: bool                # touches neither the border nor another object
 
 
-def find_regions(lab: np.ndarray, background: Background) -> tuple[np.ndarray, np.ndarray]:
-    """Split a CIELAB clip (T, H, W, 3) into regions of one object each.
+Track = list[Sight]
 
-    Returns the region map (T, H, W), 0 = background, and the CIELAB distance of each pixel from the background (T, H, W).
+
+def find_tracks(lab: np.ndarray, background: Background) -> tuple[list[Track], np.ndarray]:
+    """Link the regions of a CIELAB clip (T, H, W, 3) into objects, those seen longest first.
+
+    Also returns the region map (T, H, W) of `find_regions`.
     """
-    from_background = background.distance_from(lab)
-    colour, to_colour = nearest_colour(lab)
-    something = (from_background > SURE_DISTANCE) | ((from_background > FAINT_DISTANCE) & (to_colour < from_background))
+    regions = find_regions(lab, background)
+    short = min(regions.shape[1:])
+    tracks: list[Track] = []
+    for sights in measure_regions(lab, regions):
+        clear = [sight for sight in sights if sight.area >= MIN_AREA * short**2]
+        costs = sorted((_cost(track, s, short), i, j) for i, track in enumerate(tracks) for j, s in enumerate(clear))
+        linked: dict[int, int] = {}                                        # sight -> track, the cheapest pairs first
+        for cost, i, j in costs:
+            if cost < 1 and j not in linked and i not in linked.values():
+                linked[j] = i
+        for j, sight in enumerate(clear):
+            if j in linked:
+                tracks[linked[j]].append(sight)
+            else:
+                tracks.append([sight])
+    tracks = _join_fragments(tracks, short)
+    return sorted(tracks, key=lambda track: (-len(track), -sum(sight.area for sight in track))), regions
 
-    # Rims are mixtures and take any colour's name, so only pixels whose whole neighbourhood agrees may found a region ...
+
+def find_regions(lab: np.ndarray, background: Background) -> np.ndarray:
+    """Split a CIELAB clip (T, H, W, 3) into regions of one object each: their numbers (T, H, W), 0 = background."""
+    from_background = distance_to_segment(lab, *background.lab)
+    colour, to_colour = nearest_colour(lab)
+    something = (from_background > SURE_DISTANCE) | (
+        (from_background > FAINT_DISTANCE) & (to_colour < from_background)
+    )
+    # Rims are mixtures and take any colour's name, so only pixels whose neighbours all agree may found a region ...
     label = np.where(something, colour + 1, 0).astype(np.int16)
-    counts = np.bincount(label[_agree(label)].ravel(), minlength=8)[1:]
-    present = counts > PRESENT_SHARE * max(counts.sum(), 1)
-    if present.any():
-        rename = np.array([0] + [k + 1 if present[k] else 0 for k in range(7)], np.int16)
-        label = rename[label]
-        label = grow_labels(label, something, 4)                           # absent names give way to their neighbours
-    seeds = np.where(_agree(label), label, 0)
-    regions, _ = label_regions(seeds)
-    # ... and the rims go to the region they surround.
-    return grow_labels(regions, something, 3), from_background
+    counts = np.bincount(label[_agree(label)], minlength=8)
+    present = counts > PRESENT_SHARE * max(counts[1:].sum(), 1)
+    label = grow_labels(np.where(present[label], label, 0), something, 4)  # absent names give way to their neighbours
+    regions = label_regions(np.where(_agree(label), label, 0))
+    total = np.stack([np.bincount(regions.ravel(), lab[..., c].ravel()) for c in range(3)], 1)
+    mean = total / np.maximum(np.bincount(regions.ravel()), 1)[:, None]    # (N + 1, 3)
+    regions = grow_labels(regions, something, 3)                           # ... and rims go to the region beside them.
+    # A colour half-way between two names crumbles: neighbours that look alike are one region.
+    first, second = touching_pairs(regions)
+    alike = np.linalg.norm(mean[first] - mean[second], axis=1) < ALIKE
+    return join_numbers(len(mean), first[alike], second[alike])[regions]
 
 
 def _agree(label: np.ndarray) -> np.ndarray:
     """Pixels whose 3 x 3 neighbourhood carries one and the same non-zero label."""
-    return (neighbourhood(label, np.minimum) == neighbourhood(label, np.maximum)) & (label > 0)
+    return (label > 0) & (neighbourhood(label, np.minimum) == neighbourhood(label, np.maximum))
 
 
-def find_tracks(lab: np.ndarray, background: Background) -> tuple[list[Track], np.ndarray, np.ndarray]:
-    """Link the regions of a clip into objects, the longest-seen first. Also returns what `find_regions` returns."""
-    regions, from_background = find_regions(lab, background)
+def measure_regions(lab: np.ndarray, regions: np.ndarray) -> list[list[Sight]]:
+    """Every region of the map (T, H, W) as a `Sight`, listed by frame."""
     num_frames, height, width = regions.shape
-    short = min(height, width)
-    tracks: list[Track] = []
-    for frame, found in enumerate(_measure(lab, regions)):
-        found = [f for f in found if f["area"] >= MIN_AREA * short**2]
-        pairs = sorted(
-            (cost, i, j)
-            for i, track in enumerate(tracks)
-            for j, seen in enumerate(found)
-            if frame - track.frames[-1] <= GAP and (cost := _link_cost(track, seen, frame, short)) < 1.0
-        )
-        taken: set[int] = set()
-        extended: set[int] = set()
-        for _, i, j in pairs:
-            if i not in extended and j not in taken:
-                extended.add(i)
-                taken.add(j)
-                _extend(tracks[i], frame, found[j])
-        for j, seen in enumerate(found):
-            if j not in taken:
-                tracks.append(Track())
-                _extend(tracks[-1], frame, seen)
-    tracks.sort(key=lambda track: (-len(track.frames), -sum(track.areas)))
-    return tracks, regions, from_background
+    number = int(regions.max()) + 1
+    high, low = regions, np.where(regions == 0, number, regions)
+    inner = (neighbourhood(regions, np.minimum) == regions) & (neighbourhood(regions, np.maximum) == regions)
+    for _ in range(2):                         # a stranger two pixels away still mixes into the rim
+        high, low = neighbourhood(high, np.maximum), neighbourhood(low, np.minimum)
+    touched = (high != regions) | (low != regions)
+    touched[:, [0, -1]] = touched[:, :, [0, -1]] = True
 
-
-def _measure(lab: np.ndarray, regions: np.ndarray) -> list[list[dict]]:
-    """Area, centre, inner colour and wholeness of each region, listed by frame."""
-    num_frames, height, width = regions.shape
-    count = int(regions.max()) + 1
-    flat = regions.ravel()
-    index = np.flatnonzero(flat)
-    owner = flat[index]
-    y, x = np.divmod(index % (height * width), width)
-    area = np.bincount(owner, minlength=count)
-    sums = [np.bincount(owner, weights=w, minlength=count) for w in (x, y)]
-    first = np.zeros(count, np.int64)
-    first[owner[::-1]] = index[::-1] // (height * width)
-    inside = (neighbourhood(regions, np.minimum) == regions) & (neighbourhood(regions, np.maximum) == regions)
-    # A foreign neighbour two pixels away still mixes into this region's rim.
-    high = neighbourhood(neighbourhood(regions, np.maximum), np.maximum)
-    low = np.where(regions == 0, count, regions)
-    low = neighbourhood(neighbourhood(low, np.minimum), np.minimum)
-    touched = (regions > 0) & ((high != regions) | (low != regions))
-    touched[:, [0, -1]] |= regions[:, [0, -1]] > 0
-    touched[:, :, [0, -1]] |= regions[:, :, [0, -1]] > 0
-    broken = np.bincount(flat[touched.ravel()], minlength=count) > 1
-
-    out: list[list[dict]] = [[] for _ in range(num_frames)]
-    core_index = np.flatnonzero(inside.ravel() & (flat > 0))
-    order = np.argsort(flat[core_index], kind="stable")
-    core_index = core_index[order]
-    bounds = np.searchsorted(flat[core_index], np.arange(count + 1))
-    pixels = lab.reshape(-1, 3)
-    for k in range(1, count):
-        if area[k] < 6:
+    order = np.argsort(regions, axis=None, kind="stable")                  # pixels, region by region
+    starts = np.searchsorted(regions.ravel()[order], np.arange(number + 1))
+    lab, inner, touched = lab.reshape(-1, 3), inner.ravel(), touched.ravel()
+    sights: list[list[Sight]] = [[] for _ in range(num_frames)]
+    for region in range(1, number):
+        pixels = order[starts[region] : starts[region + 1]]
+        if len(pixels) == 0:
             continue
-        core = core_index[bounds[k] : bounds[k + 1]]
-        if len(core) == 0:
-            core = np.flatnonzero(flat == k)
-        out[first[k]].append({
-            "region": k,
-            "area": float(area[k]),
-            "centre": np.array([sums[0][k], sums[1][k]]) / area[k],
-            "colour": np.median(pixels[core], axis=0),
-            "whole": not broken[k],
-        })  # fmt: skip
-    return out
+        frame, place = divmod(pixels, height * width)
+        y, x = divmod(place, width)
+        core = pixels[inner[pixels]] if inner[pixels].any() else pixels
+        sights[frame[0]].append(
+            Sight(
+                frame=int(frame[0]),
+                region=region,
+                centre=np.array([x.mean(), y.mean()]),
+                area=float(len(pixels)),
+                lab=np.median(lab[core], axis=0),
+                whole=bool(np.count_nonzero(touched[pixels]) <= 1),
+            )
+        )
+    return sights
 
 
-def _link_cost(track: Track, seen: dict, frame: int, short: int) -> float:
-    """Below 1 when `seen` can be the next sight of `track`; place counts most, then colour, then size."""
-    away = min(
-        np.linalg.norm(seen["centre"] - track.expected_centre(frame)), np.linalg.norm(seen["centre"] - track.centres[-1])
-    )
-    colour = np.linalg.norm(seen["colour"] - track.colours[-1])
-    size = abs(np.log(seen["area"] / track.areas[-1]))
-    return float(away / (0.25 * short) + 0.5 * min(colour / 60, 1.2) + 0.2 * min(size, 2.0))
+def _cost(track: Track, sight: Sight, short: int) -> float:
+    """Below 1 when `sight` can be the next one of `track`; place counts most, then colour, then size."""
+    last = track[-1]
+    pause = sight.frame - last.frame
+    if pause > GAP:
+        return np.inf
+    away = float(np.linalg.norm(sight.centre - last.centre))
+    if len(track) > 1:                                                     # or from where it should be by now
+        step = (last.centre - track[-2].centre) / (last.frame - track[-2].frame)
+        away = min(away, float(np.linalg.norm(sight.centre - last.centre - step * min(pause, 2))))
+    colour = float(np.linalg.norm(sight.lab - last.lab))
+    size = abs(float(np.log(sight.area / last.area)))
+    return float(away / (REACH * short) + 0.5 * min(colour / 60, 1.2) + 0.2 * min(size, 2.0))
 
 
-def _extend(track: Track, frame: int, seen: dict) -> None:
-    track.frames.append(frame)
-    track.regions.append(seen["region"])
-    track.centres.append(seen["centre"])
-    track.areas.append(seen["area"])
-    track.colours.append(seen["colour"])
-    track.whole.append(seen["whole"])
+def _join_fragments(tracks: list[Track], short: int) -> list[Track]:
+    """Join tracks that end where and when another one begins: a colour that changed, an object that came out again."""
+    joined: list[Track] = []
+    for track in sorted(tracks, key=lambda track: track[0].frame):
+        for earlier in joined:
+            pause = track[0].frame - earlier[-1].frame
+            away = np.linalg.norm(track[0].centre - earlier[-1].centre)
+            alike = abs(np.log(track[min(1, len(track) - 1)].area / earlier[max(0, len(earlier) - 2)].area)) < 0.7
+            if -1 <= pause <= GAP and away < MEETING_PLACE * short and alike and len(earlier) > 1 < len(track):
+                while earlier[-1].frame >= track[0].frame:                 # seen in two halves: keep the later colour
+                    earlier.pop()
+                earlier.extend(track)
+                break
+        else:
+            joined.append(track)
+    return joined
