@@ -29,6 +29,10 @@ def _make_system(recipe: Recipe, group: Group) -> Any:
         system = systems.load(recipe.init)
     else:
         system = systems.build(recipe.system, **recipe.system_config)
+    for name, folder in recipe.parts.items():
+        if name not in system.parts:
+            raise ValueError(f"parts.{name}: system {system.name!r} has no such part. Try {', '.join(system.parts)}.")
+        setattr(system, name, systems.load(folder).parts[name])
     for part in system.parts.values():
         part.eval().to(group.device)  # the loop switches what trains to training
     return system
