@@ -1,4 +1,4 @@
-"""The procedural world: short captioned clips drawn from a seed, fast and alike on every machine, that know the truth."""
+"""The procedural world: short captioned clips from a seed, alike on every machine, that know the truth."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def compose_caption(scene: Mapping[str, Any]) -> str:
 
 
 def parse_caption(caption: str) -> Request | None:
-    """What a plain sentence asks for, or None where it leaves the grammar (case, "grey" and a full stop are forgiven)."""
+    """What a plain sentence asks for, or None where it leaves the grammar (case, "grey", a full stop are forgiven)."""
     text = " ".join(caption.lower().replace("grey", "gray").split()).removesuffix(".")
     whole = _WHOLE.fullmatch(text)
     if whole is None:

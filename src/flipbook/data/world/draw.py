@@ -7,19 +7,21 @@ from typing import Any
 
 import numpy as np
 
+from . import takes
 from .clip import Clip
 from .domains import PICTURES
 from .layers import paint
+from .takes_paint import paint_take
 
-
-DOMAINS = tuple(PICTURES)
+DOMAINS = (*PICTURES, "takes")
+_TAKE_FRAMES, _CLIP_FRAMES = 96, 16
 
 
 def draw(
     domain: str,
     seed: int,
     *,
-    num_frames: int = 16,
+    num_frames: int | None = None,
     height: int = 64,
     width: int = 64,
     fps: float = 8.0,
@@ -30,47 +32,66 @@ def draw(
 ) -> Clip:
     """The clip of a seed: the same bytes on every machine, whatever was drawn before.
 
-    domain: one of `DOMAINS`.   frames: paint only these frames of the clip's `num_frames` (a still costs a still).
+    domain: one of `DOMAINS`.   num_frames: by default 16, a take 96.   frames: paint only these (a still is cheap).
     held_out: None as it comes, False (training) without held-out combinations, True with one in the first object.
     truth: compute every truth now, and not when it is first asked for.
     options of `shapes`: `num_objects` 1 to 3; `plain` True for the plain grammar, plain colours and a camera at rest.
-    Raises ValueError for an unknown domain, option or size.
+    Raises ValueError for an unknown domain or option, and for a size in which nothing could be seen.
     """
-    if domain not in PICTURES:
+    if domain not in DOMAINS:
         raise ValueError(f"domain={domain!r} does not exist. Try one of {', '.join(DOMAINS)}.")
-    known = PICTURES[domain].options
+    if num_frames is None:
+        num_frames = _TAKE_FRAMES if domain == "takes" else _CLIP_FRAMES
+    canvas = _canvas(height, width, num_frames)
     if held_out is not None and (domain == "shapes" or held_out):  # the other domains hold nothing out
         options["held_out"] = held_out
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise ValueError(
-            f"{unknown[0]}={options[unknown[0]]!r}: domain {domain!r} has no such option. Try {', '.join(known) or 'none'}."
-        )
-    unit = min(height, width)
-    if unit < 8 or num_frames < 1:
-        raise ValueError(
-            f"height={height}, width={width}, num_frames={num_frames}: nothing could be seen. Try sides of 8 or more and 1 or more frames."
-        )
-    scene = PICTURES[domain].draw_scene(seed, (width / unit, height / unit), **{**known, **options})
+    known = PICTURES[domain].options if domain in PICTURES else {}
+    for name, value in options.items():
+        if name not in known:
+            offer = ", ".join(known) or "none"
+            raise ValueError(f"{name}={value!r}: domain {domain!r} has no such option. Try {offer}.")
+    if domain == "takes":
+        scene = takes.draw_scene(seed, canvas, num_frames)
+    else:
+        scene = PICTURES[domain].draw_scene(seed, canvas, **{**known, **options})
     clip = from_scene(scene, num_frames=num_frames, height=height, width=width, fps=fps, frames=frames)
     if truth:
-        clip.compute_truth()
+        clip.truth()
     return clip
 
 
 def from_scene(
     scene: Mapping[str, Any],
     *,
-    num_frames: int = 16,
+    num_frames: int | None = None,
     height: int = 64,
     width: int = 64,
     fps: float = 8.0,
     frames: Sequence[int] | None = None,
 ) -> Clip:
-    """Paint a scene, for instance one read back from JSON, at any size, length and choice of frames."""
+    """Paint a scene, for instance one read back from JSON, at any size, length and choice of frames.
+
+    A take has the length it was drawn with. Raises ValueError for frames outside the clip.
+    """
+    num_frames = scene.get("num_frames", num_frames) or _CLIP_FRAMES
+    _canvas(height, width, num_frames)
     index = tuple(range(num_frames)) if frames is None else tuple(frames)
-    if any(not 0 <= i < num_frames for i in index):
-        raise ValueError(f"frames={index}: the clip has frames 0 to {num_frames - 1}.")
-    u = np.array(index, np.float64) / max(num_frames - 1, 1)
-    stack = PICTURES[scene["domain"]].build_stack(scene, u, height, width)
-    return Clip(paint(stack), scene["caption"], fps, scene, num_frames, index)
+    if not index or any(not 0 <= i < num_frames for i in index):
+        raise ValueError(f"frames={index}: the clip has frames 0 to {num_frames - 1}. Try some of these.")
+    if scene["domain"] == "takes":
+        picture = paint_take(scene, index, height, width)
+    else:
+        u = np.array(index, np.float64) / max(num_frames - 1, 1)
+        picture = paint(PICTURES[scene["domain"]].build_stack(scene, u, height, width))
+    return Clip(picture, scene["caption"], fps, scene, num_frames, index)
+
+
+def _canvas(height: int, width: int, num_frames: int) -> tuple[float, float]:
+    """Width and height in units of the short side."""
+    unit = min(height, width)
+    if unit < 8 or num_frames < 1:
+        raise ValueError(
+            f"height={height}, width={width}, num_frames={num_frames}: nothing could be seen. "
+            "Try sides of 8 pixels or more and at least 1 frame."
+        )
+    return width / unit, height / unit

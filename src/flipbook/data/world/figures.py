@@ -9,7 +9,7 @@ import numpy as np
 
 from .figures_motion import ACTIONS, JOINTS, SIDEWAYS, Skeleton, pose_figure
 from .geometry import coverage
-from .layers import Layer, Stack, pixel_box
+from .layers import Layer, Stack, at_rest, pixel_box
 from .rng import Random
 from .vocabulary import BACKGROUNDS, COLOURS
 
@@ -18,10 +18,8 @@ __all__ = ["ACTIONS", "JOINTS", "build_stack", "draw_scene", "skeletons"]
 _DOMAIN = 3
 _SKINS = ((244, 206, 172), (226, 172, 130), (190, 128, 86), (140, 88, 58), (98, 60, 42))
 _HAIRS = ((38, 28, 26), (92, 56, 32), (196, 148, 74), (150, 150, 154), (140, 58, 30))
-_TROUSERS = {
-    "black": (34, 36, 44), "gray": (62, 66, 76), "teal": (36, 42, 70), "brown": (36, 44, 74),
-}  # fmt: skip
-_GROUNDS = ("black", "gray", "teal", "brown")
+_TROUSERS = {"black": (58, 62, 74), "gray": (48, 52, 66), "teal": (36, 42, 70), "brown": (36, 44, 74)}
+_GROUNDS = tuple(_TROUSERS)
 
 # Limbs from back to front: two joints, half thickness in figure heights, which garment, and where it hangs.
 _LIMBS = (
@@ -108,8 +106,7 @@ def skeletons(scene: Mapping[str, Any], u: np.ndarray, unit: int) -> list[Skelet
 def build_stack(scene: Mapping[str, Any], u: np.ndarray, height: int, width: int) -> Stack:
     """A wall and a floor on the canvas; per person a shadow and their limbs, back to front."""
     unit = min(height, width)
-    still = np.zeros((len(u), 4))
-    still[:, 2] = 1.0
+    still = at_rest(len(u))
     canvas = np.empty((3, len(u), height, width), np.float32)
     canvas[:] = _room(scene, unit, height)[:, None, :, None]
     layers: list[Layer] = []
@@ -118,7 +115,9 @@ def build_stack(scene: Mapping[str, Any], u: np.ndarray, height: int, width: int
         layers.append(_shadow(thing, joints, scene["ground"] * unit, unit, still, height, width))
     for index, (thing, joints) in enumerate(zip(scene["objects"], people, strict=True)):
         layers.extend(_limb_layers(index, thing, joints, unit, height, width))
-    return Stack(canvas, still, tuple(layers))
+    centres = np.stack([(joints["pelvis"] + joints["neck"]) / 2.0 for joints in people])
+    keypoints = np.stack([np.stack([joints[name] for name in JOINTS], axis=1) for joints in people])
+    return Stack(canvas, still, tuple(layers), still, centres, keypoints)
 
 
 def _room(scene: Mapping[str, Any], unit: int, height: int) -> np.ndarray:
@@ -165,13 +164,20 @@ def _limb_layers(
 
 
 def _capsule(
-    start: np.ndarray, end: np.ndarray, radius: float, colour: np.ndarray, depth: float, index: int, height: int, width: int
+    start: np.ndarray,
+    end: np.ndarray,
+    radius: float,
+    colour: np.ndarray,
+    depth: float,
+    index: int,
+    height: int,
+    width: int,
 ) -> Layer:
     """A limb: everything within `radius` pixels of the line between two joints (T, 2)."""
     low, high = np.minimum(start, end).min(axis=0) - radius, np.maximum(start, end).max(axis=0) + radius
     box = pixel_box(low[0], low[1], high[0], high[1], height, width)
     y0, y1, x0, x1 = box
-    across = (np.arange(x0, x1) + 0.5 - start[:, :1]).astype(np.float32)[:, None, :]  # (T, 1, w) pixels from the first joint
+    across = (np.arange(x0, x1) + 0.5 - start[:, :1]).astype(np.float32)[:, None, :]  # (T, 1, w) from the first joint
     down = (np.arange(y0, y1) + 0.5 - start[:, 1:]).astype(np.float32)[:, :, None]  # (T, h, 1)
     bone = end - start
     length = bone[:, 0] * bone[:, 0] + bone[:, 1] * bone[:, 1]

@@ -43,7 +43,7 @@ def _build(
     lift: Any = 0.0,
     shift: Any = 0.0,
 ) -> Skeleton:
-    """A skeleton from the absolute angles of (near, far) limbs. facing: 1 or -1 seen from the side, 0 from the front."""
+    """A skeleton from the absolute angles of (near, far) limbs. facing: 1 or -1 from the side, 0 from the front."""
     zero = np.zeros_like(u)
     half_shoulders, half_hips = (_HALF_SHOULDERS, _HALF_HIPS) if facing == 0 else (0.012, 0.008)
     up_x, up_y = sin_turns(lean + zero), -cos_turns(lean + zero)
@@ -99,13 +99,14 @@ def _wave(thing: Mapping[str, Any], u: np.ndarray) -> Skeleton:
     swing = 0.085 * sin_turns(thing["beats"] * u)
     raised, hand = 0.335, 0.475 + swing
     if thing["side"] > 0:
-        return _build(u, facing=0, arms=(raised, -0.03), forearms=(hand, -0.015), thighs=(0.012, -0.012), shins=(0.006, -0.006))
-    return _build(u, facing=0, arms=(0.03, -raised), forearms=(0.015, -hand), thighs=(0.012, -0.012), shins=(0.006, -0.006))
+        return _build(u, facing=0, arms=(raised, -0.03), forearms=(hand, -0.015), **_squatting(0.0))
+    return _build(u, facing=0, arms=(0.03, -raised), forearms=(0.015, -hand), **_squatting(0.0))
 
 
 def _squatting(depth: Any) -> dict[str, Any]:
     """Legs of a squat seen from the front, depth 0 upright to 1 deep: knees go out, feet stay."""
-    return {"thighs": (0.012 + 0.15 * depth, -0.012 - 0.15 * depth), "shins": (0.006 - 0.10 * depth, -0.006 + 0.10 * depth)}
+    thigh, shin = 0.012 + 0.15 * depth, 0.006 - 0.10 * depth
+    return {"thighs": (thigh, -thigh), "shins": (shin, -shin)}
 
 
 def _jump(thing: Mapping[str, Any], u: np.ndarray) -> Skeleton:
@@ -116,9 +117,8 @@ def _jump(thing: Mapping[str, Any], u: np.ndarray) -> Skeleton:
     flight = np.clip((beat - 0.35) / 0.5, 0.0, 1.0)
     arc = 4.0 * flight * (1.0 - flight)
     spread = 0.04 + 0.34 * arc
-    return _build(
-        u, facing=0, arms=(spread, -spread), forearms=(spread * 1.12, -spread * 1.12), lift=0.24 * arc, **_squatting(0.75 * crouch)
-    )
+    arms, forearms = (spread, -spread), (spread * 1.12, -spread * 1.12)
+    return _build(u, facing=0, arms=arms, forearms=forearms, lift=0.24 * arc, **_squatting(0.75 * crouch))
 
 
 def _squat(thing: Mapping[str, Any], u: np.ndarray) -> Skeleton:
@@ -139,7 +139,7 @@ def _bow(thing: Mapping[str, Any], u: np.ndarray) -> Skeleton:
 
 def _raise_arms(thing: Mapping[str, Any], u: np.ndarray) -> Skeleton:
     arms = 0.03 + 0.41 * _hump(_part(thing["beats"], u))
-    return _build(u, facing=0, arms=(arms, -arms), forearms=(arms * 1.05, -arms * 1.05), thighs=(0.012, -0.012), shins=(0.006, -0.006))
+    return _build(u, facing=0, arms=(arms, -arms), forearms=(arms * 1.05, -arms * 1.05), **_squatting(0.0))
 
 
 def _part(beats: float, u: np.ndarray) -> np.ndarray:

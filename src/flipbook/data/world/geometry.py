@@ -1,7 +1,7 @@
 """Own sine and cosine, distances to the shapes, and coherent noise: what the painter needs from mathematics.
 
-Only + - * /, square root, floor, minimum and maximum are used: IEEE 754 fixes their last bit, so every machine paints the
-same bytes. Library sines differ between vector units, therefore they are not used here.
+Only + - * /, square root, floor, minimum and maximum are used: IEEE 754 fixes their last bit, so every machine paints
+the same bytes. Library sines differ between vector units, therefore they are not used here.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ def shape_extents(shape: str, turns: float) -> tuple[float, float, float, float]
 
 
 def shape_distance(shape: str, dx: np.ndarray, dy: np.ndarray, radius: np.ndarray, turns: np.ndarray) -> np.ndarray:
-    """Signed distance in pixels to the edge (negative inside), float32 (T, h, w), on the grid dx (T, 1, w), dy (T, h, 1).
+    """Signed distance to the edge (negative inside), float32 (T, h, w), on the grid dx (T, 1, w), dy (T, h, 1).
 
-    dx, dy: pixels from the centre.  radius: (T, 1, 1) pixels.  turns: (T, 1, 1), clockwise; at 0 triangle and star point up.
+    dx, dy, radius: pixels (from the centre).  turns: clockwise, as radius (T, 1, 1); at 0 triangle and star point up.
     Outside a corner it is the distance to the nearest edge *line*, which is what one pixel of smoothing needs.
     """
     if shape == "circle":
@@ -110,7 +110,7 @@ def smoothstep(low: float, high: float, x: np.ndarray) -> np.ndarray:
 
 
 def value_noise(seed: int, xs: np.ndarray, ys: np.ndarray, cells: tuple[float, ...], gain: float = 0.5) -> np.ndarray:
-    """Soft noise in [0, 1], float32 (H, W), at places xs (W,) by ys (H,): octaves of random lattices of the given cell sizes.
+    """Soft noise in [0, 1], float32 (H, W), at places xs (W,) by ys (H,): octaves of random lattices with these cells.
 
     Quadratic B-splines join the lattice values: linear or cosine joins leave flat tops in rows and columns, which show.
     """
@@ -161,7 +161,7 @@ def resample(texture: np.ndarray, xs: np.ndarray, ys: np.ndarray, origin: tuple[
 def slide(
     texture: np.ndarray, x: np.ndarray, y: np.ndarray, origin: tuple[int, int], height: int, width: int
 ) -> np.ndarray:
-    """Bilinear windows (K, T, height, width) into float32 planes (K, h, w), with their corners at columns x, rows y (T,)."""
+    """Bilinear windows (K, T, height, width) into float32 planes (K, h, w), corners at columns x, rows y (T,)."""
     views = np.empty((len(texture), len(x), height, width), np.float32)
     for i in range(len(x)):
         column, row = int(np.floor(x[i])), int(np.floor(y[i]))

@@ -15,8 +15,8 @@ import numpy as np
 class Layer:
     """One rigid thing in T frames. `box` = (y0, y1, x0, x1) are the pixels it may touch in any frame.
 
-    coverage: float32 (T, h, w) in [0, 1] inside the box.   colour: (3,), (T, 3) or (3, T, h, w), 8-bit levels as floats.
-    pose: float64 (T, 4), columns x, y, a, b: the local point (p, q) is seen at (x + a p - b q, y + b p + a q), in pixels.
+    coverage: float32 (T, h, w) in [0, 1] inside the box.   colour: (3,), (T, 3) or (3, T, h, w), levels 0 to 255.
+    pose: float64 (T, 4), columns x, y, a, b: the local point (p, q) is seen at pixel (x + a p - b q, y + b p + a q).
     depth: larger is farther.   object: index in `scene["objects"]`, or None for scenery.
     """
 
@@ -30,11 +30,26 @@ class Layer:
 
 @dataclass(frozen=True)
 class Stack:
-    """Everything in a picture: a painted `canvas` float32 (3, T, H, W), how it moves, and the layers before it, far to near."""
+    """A whole picture in T frames.
+
+    canvas: what lies behind everything, painted, float32 (3, T, H, W).   pose: (T, 4), how it moves.
+    layers: what stands before it, far to near.   view: (T, 4), how the camera moves the picture.
+    centres: float64 (N, T, 2), the middle of each object in pixels.   keypoints: (N, T, J, 2) of people, else None.
+    """
 
     canvas: np.ndarray
     pose: np.ndarray
     layers: tuple[Layer, ...]
+    view: np.ndarray
+    centres: np.ndarray
+    keypoints: np.ndarray | None = None
+
+
+def at_rest(num_frames: int) -> np.ndarray:
+    """The pose of what never moves, float64 (T, 4)."""
+    pose = np.zeros((num_frames, 4))
+    pose[:, 2] = 1.0
+    return pose
 
 
 def paint(stack: Stack) -> np.ndarray:

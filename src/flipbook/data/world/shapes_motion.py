@@ -18,7 +18,7 @@ _DIRECTIONS = {"moves right": (1, 0), "moves left": (-1, 0), "moves up": (0, -1)
 
 
 def draw_motion(motion: str, rng: Random, eagerness: float) -> dict[str, float]:
-    """Numbers of one motion inside its band; `eagerness` in [0, 1] limits how far it travels, 0 being the least allowed."""
+    """Numbers of one motion inside its band; `eagerness` in [0, 1] limits how far it travels, 0 the least."""
     far = lambda low, high: low + (high - low) * rng.uniform() * eagerness
     if motion in _DIRECTIONS:
         return {"travel": far(0.40, 0.60)}

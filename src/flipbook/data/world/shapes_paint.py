@@ -32,7 +32,8 @@ def build_stack(scene: Mapping[str, Any], u: np.ndarray, height: int, width: int
     canvas, pose = _background(scene, u, view, height, width)
     far_to_near = sorted(enumerate(scene["objects"]), key=lambda item: -item[1]["depth"])
     layers = tuple(_object_layer(index, thing, u, view, unit, height, width) for index, thing in far_to_near)
-    return Stack(canvas, pose, layers)
+    centres = np.stack([next(layer.pose[:, :2] for layer in layers if layer.object == i) for i in range(len(layers))])
+    return Stack(canvas, pose, layers, view, centres)
 
 
 def _camera_pose(camera: Mapping[str, Any], u: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -71,7 +72,7 @@ def _object_layer(
 def _textured(
     texture: str, colour: np.ndarray, across: np.ndarray, down: np.ndarray, radius: np.ndarray, turns: np.ndarray
 ) -> np.ndarray:
-    """The object's colour (3,) or (T, 3) as (3, T, h, w): darker towards its lower edge, or with darker bands; both turn with it."""
+    """The colour (3,) or (T, 3) as (3, T, h, w): darker towards the lower edge, or banded; both turn along."""
     sin, cos = sin_turns(turns).astype(np.float32), cos_turns(turns).astype(np.float32)
     below = ((cos / radius) * down) - ((sin / radius) * across)  # -1 top to 1 bottom, roughly
     if texture == "shaded":

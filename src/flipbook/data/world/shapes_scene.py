@@ -49,7 +49,7 @@ def scene_from_caption(caption: str, seed: int, canvas: tuple[float, float] = (1
     if request is None:
         raise ValueError(
             f"caption={caption!r} is outside the plain grammar, so no scene can be laid out for it. Try "
-            "'a [small|large] COLOUR SHAPE MOTION [and a ...] on a BACKGROUND background' with the words of the vocabulary."
+            "'a [small|large] COLOUR SHAPE MOTION [and a ...] on a BACKGROUND background' with words of the vocabulary."
         )
     rng = Random(_DOMAIN, seed, 1)
     tries = (_lay_out(request, rng, canvas, camera=False, plain=True, allowed=0.05) for _ in range(4))
@@ -140,7 +140,7 @@ def _draw_thing(
 def _room(
     thing: dict[str, Any], canvas: tuple[float, float], camera: dict[str, Any]
 ) -> tuple[float, float, float, float]:
-    """Where the centre may be so that the whole path stays in view: left, top, right, bottom. Empty when right < left."""
+    """Where the centre may be for the whole path to stay in view: left, top, right, bottom. Empty when right < left."""
     if thing["motion"] == "spins":
         tip = CIRCUMRADIUS[thing["shape"]]
         left, top, right, bottom = -tip, -tip, tip, tip

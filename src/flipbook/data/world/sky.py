@@ -1,4 +1,4 @@
-"""Domain `sky`: a time-lapse of clouds. Two sheets of cloud drift at their own speeds over a sky, behind a dark land."""
+"""Domain `sky`: a time-lapse of clouds. Two sheets of cloud drift at two speeds over a sky, behind a dark land."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .geometry import coverage, slide, smoothstep, value_noise
-from .layers import Layer, Stack
+from .layers import Layer, Stack, at_rest
 from .rng import Random, hash_lattice
 from .sky_land import land_coverage
 
@@ -18,7 +18,7 @@ _UNNAMED_SPEED = (0.32, 0.44)
 DIRECTIONS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "up": (0.0, -1.0)}
 _CELLS = (0.46, 0.22, 0.11, 0.055)
 
-# Per sky: gradient from top to horizon, cloud in light, cloud in shadow, land, and the words that clouds may have there.
+# Per sky: gradient from top to horizon, cloud in light, cloud in shadow, land, and the words for clouds there.
 SKIES: dict[str, dict[str, Any]] = {
     "blue sky": {
         "air": ((38, 94, 190), (86, 150, 222), (176, 214, 240)),
@@ -104,8 +104,7 @@ def build_stack(scene: Mapping[str, Any], u: np.ndarray, height: int, width: int
     unit = min(height, width)
     canvas = np.empty((3, len(u), height, width), np.float32)
     canvas[:] = _air(scene, height, width, unit)[:, None]
-    still = np.zeros((len(u), 4))
-    still[:, 2] = 1.0
+    still = at_rest(len(u))
     layers = []
     if scene["light"]:
         layers.append(_disc(scene, still, unit, height, width))
@@ -116,7 +115,7 @@ def build_stack(scene: Mapping[str, Any], u: np.ndarray, height: int, width: int
         colour = np.array(SKIES[scene["sky"]]["land"], np.float32) * np.float32(scene["brightness"])
         whole = (0, height, 0, width)
         layers.append(Layer(np.broadcast_to(cover, (len(u), height, width)), colour, still, 1.0, whole))
-    return Stack(canvas, still, tuple(layers))
+    return Stack(canvas, still, tuple(layers), still, np.zeros((0, len(u), 2)))
 
 
 def _air(scene: Mapping[str, Any], height: int, width: int, unit: int) -> np.ndarray:
@@ -131,9 +130,9 @@ def _air(scene: Mapping[str, Any], height: int, width: int, unit: int) -> np.nda
     if scene["light"]:
         square = _square_distance(scene["light"]["centre"], unit, height, width)
         reach = np.float32({"sunset sky": 0.09, "blue sky": 0.035, "night sky": 0.016}[scene["sky"]])
-        glow = reach / (reach + square) * np.float32({"night sky": 0.45}.get(scene["sky"], 0.75))
-        tint = np.array({"sunset sky": (255, 226, 150), "night sky": (150, 160, 200)}.get(scene["sky"], (255, 250, 230)))
-        picture += (tint.astype(np.float32)[:, None, None] - picture) * glow
+        glow = reach / (reach + square) * np.float32(0.45 if scene["sky"] == "night sky" else 0.75)
+        tints = {"sunset sky": (255, 226, 150), "blue sky": (255, 250, 230), "night sky": (150, 160, 200)}
+        picture += (np.array(tints[scene["sky"]], np.float32)[:, None, None] - picture) * glow
     return np.clip(picture, 0.0, 255.0, out=picture)
 
 
@@ -160,10 +159,10 @@ def _stars(seed: int, height: int, width: int, unit: int) -> np.ndarray:
 
 def _disc(scene: Mapping[str, Any], still: np.ndarray, unit: int, height: int, width: int) -> Layer:
     light = scene["light"]
-    distance = (np.sqrt(_square_distance(light["centre"], unit, height, width)) - np.float32(light["radius"])) * np.float32(unit)
-    colour = (244, 242, 226) if light["kind"] == "moon" else (255, 250, 222) if scene["sky"] == "blue sky" else (255, 236, 170)
-    cover = np.broadcast_to(coverage(distance), (len(still), height, width))
-    return Layer(cover, np.array(colour, np.float32), still, 9.0, (0, height, 0, width))
+    distance = np.sqrt(_square_distance(light["centre"], unit, height, width)) - np.float32(light["radius"])
+    cover = np.broadcast_to(coverage(distance * np.float32(unit)), (len(still), height, width))
+    colours = {"night sky": (244, 242, 226), "blue sky": (255, 250, 222), "sunset sky": (255, 236, 170)}
+    return Layer(cover, np.array(colours[scene["sky"]], np.float32), still, 9.0, (0, height, 0, width))
 
 
 def _cloud_sheet(scene: Mapping[str, Any], u: np.ndarray, near: bool, unit: int, height: int, width: int) -> Layer:

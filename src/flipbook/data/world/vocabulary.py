@@ -27,7 +27,7 @@ MOTIONS = (
     "bounces",        # falls from rest and comes back up in parabolas, 1.5 to 2.5 arcs, height 0.30 to 0.45 S
     "falls",          # from rest with constant acceleration: y = y0 + d * u**2, d 0.50 to 0.65 S
     "orbits",         # circle of radius 0.17 to 0.26 S around a fixed point, 0.9 to 1.2 turns, either way round
-    "spins",          # about its own centre, 0.6 to 1.2 turns, either way; never a circle: a plain circle cannot be seen to spin
+    "spins",          # about its own centre, 0.6 to 1.2 turns, either way; never a circle: nobody would see it spin
     "grows",          # radius times 1.9 to 2.4 from first to last frame (linear in u); has no size word
     "shrinks",        # the reverse of grows
     "stays still",
@@ -38,13 +38,13 @@ BACKGROUNDS: dict[str, tuple[int, int, int]] = {
     "gray": (128, 128, 128),
     "teal": (22, 118, 122),
     "brown": (104, 66, 40),
-    "striped": (84, 92, 104),   # stripes of (58, 64, 76) and (110, 120, 132), 0.10 to 0.16 S wide, any of four directions
+    "striped": (84, 92, 104),   # stripes of (58, 64, 76) and (110, 120, 132), 0.10 to 0.16 S wide, four directions
     "cloudy": (126, 156, 192),  # soft clouds between (92, 128, 176) and (196, 206, 218), drifting slowly or still
 }
 
 
 def is_held_out(colour: str, shape: str, motion: str) -> bool:
-    """True for the one in eleven (colour, shape, motion) combinations that training never sees: they measure composition.
+    """True for the one in eleven (colour, shape, motion) combinations that training never sees; they test composition.
 
     `motion` is one of `MOTIONS`; "turns COLOUR" counts as "turns".
     """
