@@ -8,6 +8,8 @@ from torch import Tensor
 from flipbook.process.path import Path
 from flipbook.samplers.common import Denoise, Hook, Noise, OnStep, choose, divide, predict, spread, steps
 
+PURE_NOISE = 1e-3  # below this alpha, r passes 1000 in one step and the mean of slopes against r means nothing
+
 
 def sample_heun(
     denoise: Denoise,
@@ -24,7 +26,7 @@ def sample_heun(
 
     EDM, arXiv 2206.00364, algorithm 1. The slope is taken along the line on which the path is straight: eps against
     r = sigma / alpha (algorithm 1 with sigma(t) = t), or eps - x0 against s on rectified flow and in any step that
-    leaves pure noise, where r is infinite. A frame's last step, to sigma = 0, stays Euler. At most 2 M - 1 network
+    leaves pure noise, where r has no bound. A frame's last step, to sigma = 0, stays Euler. At most 2 M - 1 network
     calls, no noise; the second call of step i belongs to row i + 1 and tells the hooks so.
     Arguments: samplers/common.py. Returns x0, (B, C, T, H, W).
     """
@@ -36,7 +38,7 @@ def sample_heun(
         refine = step.moves & (step.sigma_next > 0)
         if bool(refine.any()):
             # y = x / c is straight in u = sigma / c, dy/du = eps - w x0, for c = alpha + w sigma: w = 0 or 1
-            w = torch.where(step.alpha == 0, 1.0, float(path.straight))
+            w = torch.where(step.alpha < PURE_NOISE, 1.0, float(path.straight))
             c, c_next = step.alpha + w * step.sigma, step.alpha_next + w * step.sigma_next
             reach = step.sigma_next - divide(step.sigma * c_next, c)  # c' (u' - u)
             x, x0_next = predict(denoise, x, step.t_next, step.i + 1, state_hook, x0_hook)

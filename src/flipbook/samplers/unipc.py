@@ -26,7 +26,8 @@ def sample_unipc(
     order: earlier predictions that a step extrapolates from, plus one; 1, 2 or 3. The corrector adds one order and
            no network call: it re-uses the prediction of the next step. Each frame starts at order 1 (again after
            pure noise, where log(alpha / sigma) has no value) and comes down to order 1 in its last step.
-    M network calls, no noise. The corrector adds to the state that `state_hook` returned.
+    M network calls, no noise. The corrector adds to the state that `state_hook` returned, and only in frames that
+    move on: one that pauses or is done keeps its bits.
     Arguments: samplers/common.py. Returns x0, (B, C, T, H, W).
     """
     if order not in (1, 2, 3):
@@ -41,7 +42,7 @@ def sample_unipc(
         if last is not None:
             before, start, end, memory = last
             corrected = _advance(before, start, past, memory, arrived_x0=x0)
-            x = choose(before.moves & (before.t_next > 0), x + (corrected - end), x)
+            x = choose(before.moves & step.moves, x + (corrected - end), x)
 
         now = torch.log(step.alpha) - torch.log(step.sigma)
         remembered = [(x0, now), *past[: order - 1]]
