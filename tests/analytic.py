@@ -62,10 +62,11 @@ class Mixture:
         return torch.softmax(torch.stack(logits, dim=1) + shares.to(x).log(), dim=1)
 
     def network(self, process: Process, mode: int | None = None) -> Callable[[Tensor, Tensor], Tensor]:
-        """The perfect network of a process on this path: (x, t) -> its prediction. x is the state before c_in."""
+        """The perfect network of a process on this path: (x, t) -> its prediction, for x as network_input gives it."""
         denoise = self.denoise if mode is None else self.conditional(mode)
 
         def net(x: Tensor, t: Tensor) -> Tensor:
+            x = x / process.network_input(torch.ones_like(x), t)
             x0 = denoise(x, t)
             return process.target(x0, process.to_eps(x0, x, t), t)
 
