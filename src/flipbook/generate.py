@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -150,7 +152,8 @@ def generate(
         on_step = None if progress is None else lambda i, *_, done=batch * steps: progress(done + i + 1, total)
         frames = sample(ready, requests[chunk], settings, seeds[chunk], on_step=on_step)
         for row, request, own_seed in zip(tensor_to_pixels(frames), requests[chunk], seeds[chunk], strict=True):
-            videos.append(Video(row, fps=settings.fps, recipe=recipe(ready, request, settings, own_seed)))
+            made = recipe(ready, request, settings, own_seed) | {"frames_sha256": frames_hash(row)}
+            videos.append(Video(row, fps=settings.fps, recipe=made))
     return videos
 
 
@@ -223,6 +226,11 @@ def latent_shape(system: System, size: Size) -> tuple[int, int, int, int]:
     """(C, T, h, w) of the latents of a clip."""
     stride: int = system.autoencoder.stride                                                 # type: ignore[assignment]
     return system.denoiser.config.in_channels, size.num_frames, size.height // stride, size.width // stride   # type: ignore[union-attr, return-value]
+
+
+def frames_hash(frames: np.ndarray) -> str:
+    """SHA-256 of uint8 frames (T, H, W, 3): what tells two videos apart, whatever files they stand in."""
+    return hashlib.sha256(np.ascontiguousarray(frames).tobytes()).hexdigest()
 
 
 def recipe(ready: Prepared, request: Request, settings: Settings, seed: int) -> dict[str, Any]:

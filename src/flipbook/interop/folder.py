@@ -21,6 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from flipbook.interop.registry import from_config, to_config
 from flipbook.hints import nearest
@@ -168,7 +169,7 @@ def _stored(network: nn.Module, dtype: torch.dtype | None) -> dict[str, Tensor]:
 
 
 def _read_part(folder: Path, weights: str, dtype: torch.dtype) -> nn.Module:
-    with torch.device("meta"):                                              # no time spent on random weights
+    with torch.random.fork_rng(devices=[]), _Unfilled():
         network: nn.Module = from_config(_read_json(folder / "config.json"), str(folder / "config.json"))
     path = folder / weights
     with _opened(path):
@@ -186,6 +187,15 @@ def _read_part(folder: Path, weights: str, dtype: torch.dtype) -> nn.Module:
     found = {key: value.to(dtype) if value.is_floating_point() else value for key, value in found.items()}
     network.load_state_dict(found, assign=True)
     return network
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves new weights as they are in memory: they are about to be read. (The meta device would do, but imports for a second.)"""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.__name__ in ("normal_", "uniform_", "kaiming_uniform_", "xavier_uniform_"):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def _opened(path: Path) -> Any:

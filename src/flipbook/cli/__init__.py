@@ -1,0 +1,63 @@
+"""The command line: `flipbook NAME ...` runs the function NAME of `flipbook.cli.NAME`, imported only then, so that help is instant."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "generate": "Make a video from a sentence, from pictures, or from both.",
+    "train": "Train a system, or fine-tune a model, as a recipe says.",
+    "evaluate": "Score a model on a set of prompts.",
+    "world": "Write procedural clips with captions and the truth about them.",
+    "info": "Say what a model folder or a video holds.",
+    "replay": "Make a video again from the recipe inside its file, and compare.",
+    "doctor": "Say what is installed, what is fast here, what is missing.",
+}
+
+EXAMPLE = 'flipbook generate "a red circle moves right on a black background"'
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command. Exits with 0 when it went well, 1 when it could not be done, 2 when it was asked in a wrong way."""
+    name, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if name in ("-h", "--help", "help"):
+        print(help_text())
+    elif name in ("-V", "--version"):
+        from flipbook import __version__
+
+        print(f"flipbook {__version__}")
+    elif name not in COMMANDS:
+        from flipbook.hints import nearest
+
+        _fail(f"flipbook has no command {name!r}. {nearest(name, COMMANDS)}", code=2)
+    else:
+        _run(name, rest)
+
+
+def help_text() -> str:
+    """What `flipbook --help` prints."""
+    rows = [f"  {name:<10}{says}" for name, says in COMMANDS.items()]
+    return "\n".join([
+        "Usage: flipbook COMMAND ...", "", "Make, animate, train and measure video by diffusion.", "",
+        "Commands:", *rows, "", "flipbook COMMAND --help says more, flipbook --version which one this is. To begin with:",
+        f"  {EXAMPLE}",
+    ])  # fmt: skip
+
+
+def _run(name: str, arguments: Sequence[str]) -> None:
+    import importlib
+
+    import typer
+
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(name, help=None)(getattr(importlib.import_module(f"flipbook.cli.{name}"), name))
+    try:
+        app(args=list(arguments), prog_name=f"flipbook {name}")
+    except (ValueError, OSError) as error:                                  # what a user can mend; anything else is ours
+        _fail(str(error))
+
+
+def _fail(message: str, code: int = 1) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(code)

@@ -1,0 +1,56 @@
+"""Where results go: readable names that never overwrite, and a progress bar on the error stream."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def slug(text: str, length: int = 60) -> str:
+    """A sentence as a file name: lower-case words joined by dashes, cut between words."""
+    words = re.findall(r"[a-z0-9]+", text.lower())
+    name = ""
+    for word in words:
+        if len(name) + len(word) + 1 > length and name:
+            break
+        name = f"{name}-{word}" if name else word[:length]
+    return name or "video"
+
+
+def sheet_path(video: Path) -> Path:
+    """Where the contact sheet of a video stands."""
+    return video.with_name(f"{video.stem}-sheet.png")
+
+
+def free_path(path: Path) -> Path:
+    """`path`, or the first of NAME-2, NAME-3, ... of which neither video nor sheet nor recipe exists yet."""
+    candidate, number = path, 1
+    while any(p.exists() for p in (candidate, sheet_path(candidate), candidate.with_suffix(".json"))):
+        number += 1
+        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return candidate
+
+
+def output_path(output: Path | None, name: str, num_videos: int, seed: int) -> Path:
+    """A free path for one video. output: a file, a folder that exists, or None for `outputs/`; `name` is used in a folder."""
+    if output is None or output.is_dir():
+        return free_path((output or Path("outputs")) / f"{name}-{seed}.mp4")
+    return free_path(output if num_videos == 1 else output.with_name(f"{output.stem}-{seed}{output.suffix}"))
+
+
+@contextmanager
+def progress_bar(title: str, show: bool = True) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on the error stream, fed with (done, total); None when it is not to be shown or nobody is looking."""
+    if not show or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
