@@ -158,7 +158,9 @@ def test_fifty_kills_at_random_moments_of_saving_leave_a_valid_checkpoint_each_t
     unfinished = 0
     for trial in range(50):
         root = tmp_path / f"run{trial % 5}"
-        saver = subprocess.Popen([sys.executable, "-c", SAVER, str(root)], env=environment, stdout=subprocess.PIPE, text=True)
+        saver = subprocess.Popen(
+            [sys.executable, "-c", SAVER, str(root)], env=environment, stdout=subprocess.PIPE, text=True
+        )
         done = [int(saver.stdout.readline()) for _ in range(2)][-1]
         time.sleep(chance.uniform(0, 0.03))
         saver.send_signal(signal.SIGKILL)

@@ -68,7 +68,9 @@ def test_all_problems_are_told_at_once(recipe):
     assert all(word in str(caught.value) for word in ("batch_size", "optimizer.lr", "Did you mean height"))
 
 
-@pytest.mark.parametrize(("text", "message"), [("- a", "holds list"), ("a: [", "not valid YAML"), ("", "holds NoneType")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("- a", "holds list"), ("a: [", "not valid YAML"), ("", "holds NoneType")]
+)
 def test_a_file_that_is_no_recipe_is_refused(tmp_path, text, message):
     (tmp_path / "x.yaml").write_text(text)
     with pytest.raises(RecipeError, match=message):

@@ -24,7 +24,9 @@ class Toy:
     """Guess the noise in a clip's mean colour. `at` calls `event` when sample number `at` is trained on."""
 
     def __init__(self, options: Mapping[str, Any] = {}) -> None:  # noqa: B006
-        self.parts = nn.ModuleDict({"net": nn.Sequential(nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, 8), nn.Linear(8, 12))})
+        self.parts = nn.ModuleDict(
+            {"net": nn.Sequential(nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, 8), nn.Linear(8, 12))}
+        )
         self.poison: int | None = options.get("poison")
         self.at: int | None = None
         self.event: Callable[[], None] = lambda: None
