@@ -6,6 +6,7 @@ arithmetic followed by one exact multiplication.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -53,7 +54,7 @@ class Random:
         return items[self.bits() % len(items)]
 
     def weighted(self, items: Sequence[Item], weights: Sequence[float]) -> Item:
-        point = self.uniform(0.0, sum(weights))
+        point = self.uniform(0.0, math.fsum(weights))
         for item, weight in zip(items, weights, strict=True):
             point -= weight
             if point < 0.0:

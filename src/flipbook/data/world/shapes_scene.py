@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
@@ -198,7 +199,7 @@ def _penetration(centres: list[Any], paths: list[Any], reach: list[list[float]])
                 gap_x, gap_y, near = xi + dxi - xj - dxj, yi + dyi - yj - dyj, ri + rj
                 square = gap_x * gap_x + gap_y * gap_y
                 if square < near * near:
-                    worst = max(worst, (near - square**0.5) / (2.0 * min(ri, rj)))
+                    worst = max(worst, (near - math.sqrt(square)) / (2.0 * min(ri, rj)))
     return worst
 
 
