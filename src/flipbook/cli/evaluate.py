@@ -1,0 +1,93 @@
+"""`flipbook evaluate`: score a model on a set of prompts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from flipbook.metrics.evaluate import Generate
+    from flipbook.model import Model
+
+
+def evaluate(
+    model: Annotated[str, typer.Option(help="A shipped model's name, or a model folder.")] = "thumb",
+    output: Annotated[Path, typer.Option(help="Folder for page, table, JSON, sheets and videos.")] = Path("evaluation"),
+    prompts_seed: Annotated[int, typer.Option(help="Another number, another set of prompts.")] = 0,
+    count: Annotated[
+        list[str] | None, typer.Option(metavar="GROUP=N", help="Prompts in a group, for instance two=40. Repeatable.")
+    ] = None,
+    num_inference_steps: Annotated[int | None, typer.Option(help="Steps of the sampler.")] = None,
+    guidance_scale: Annotated[float | None, typer.Option(help="Pull of the words; 1 is no guidance.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="For instance euler, heun, dpmpp_2m, unipc.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16. Default: what is fast here.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Videos made together.", min=1)] = 4,
+    compile: Annotated[bool, typer.Option("--compile", help="Compile first: slow to start, faster after.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep the videos that an earlier run has made.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the results as JSON, no progress bar.")] = False,
+) -> None:
+    """Score a model on fresh sentences of the plain vocabulary: colour, shape, size, motion, background, first frames.
+
+    Groups: seen, held-out, two, first-frame (judged), sky, figures, satellite (to look at).
+    """
+    import warnings
+
+    from flipbook.cli.output import progress_bar
+    from flipbook.metrics.evaluate import evaluate as run
+    from flipbook.metrics.prompts import make_prompts
+    from flipbook.metrics.table import markdown_table
+    from flipbook.model import UnknownWords, load
+
+    prompts = make_prompts(prompts_seed, _counts(count or []))
+    loaded = load(model, compile=compile)
+    asked = {
+        "num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale,
+        "sampler": sampler, "dtype": dtype,
+    }  # fmt: skip
+    settings = loaded.system.defaults | {name: value for name, value in asked.items() if value is not None}
+    with progress_bar("evaluating", show=not json) as progress, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnknownWords)                      # the free prompts are there to be looked at
+        results = run(
+            generator_of(loaded, batch_size), prompts, output, settings=settings, model=identity(loaded),
+            batch_size=batch_size, resume=resume, on_progress=progress,
+        )  # fmt: skip
+    if json:
+        from json import dumps
+
+        typer.echo(dumps(results, indent=1))
+        return
+    typer.echo(markdown_table(results))
+    typer.echo(f"page: {output / 'index.html'}")
+
+
+def generator_of(model: Model, batch_size: int) -> Generate:
+    """A loaded model with the face that `evaluate` asks for."""
+    from flipbook.conditions import FirstFrame, Text
+
+    def generate(prompts: list[str], seeds: list[int], first_frames: list | None = None, **settings: Any) -> list:
+        requests: list[list[Any]] = [[Text(prompt)] for prompt in prompts]
+        for request, frame in zip(requests, first_frames or [], strict=False):
+            request.append(FirstFrame(frame))
+        return list(model.generate(requests, seed=seeds, batch_size=batch_size, **settings))      # type: ignore[arg-type]
+
+    return generate
+
+
+def identity(model: Model) -> dict[str, Any]:
+    """Which model this is, by content: name, and hashes of card and weights."""
+    from flipbook.interop.folder import card_hash, weights_hash
+
+    system = model.system
+    return {"name": system.name, "card_sha256": card_hash(system.card), "weights_sha256": weights_hash(system)}
+
+
+def _counts(items: list[str]) -> dict[str, int]:
+    counts = {}
+    for item in items:
+        group, equals, number = item.partition("=")
+        if not equals or not number.strip().isdigit():
+            raise ValueError(f"--count {item!r} is not GROUP=N. Try --count two=40")
+        counts[group.strip()] = int(number)
+    return counts
