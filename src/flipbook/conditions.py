@@ -174,6 +174,8 @@ def as_requests(conditions: str | Condition | Sequence[str | Condition | Sequenc
     """
     if isinstance(conditions, str | Condition):
         return [_request(conditions)]
+    if not isinstance(conditions, Sequence):
+        raise ValueError(f"{conditions!r} is no request. Try a sentence, or a list of conditions such as [Text('...'), FirstFrame(image)].")
     items = list(conditions)
     if items and all(isinstance(item, Condition) for item in items):
         return [tuple(items)]                                                # type: ignore[arg-type]

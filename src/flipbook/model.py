@@ -32,9 +32,9 @@ class Model:
         self._prepared: dict[torch.dtype | str | None, Prepared] = {}
 
     @classmethod
-    def from_pretrained(cls, name_or_folder: str | Path = "thumb", *, compile: bool = False) -> Model:
+    def from_pretrained(cls, name_or_folder: str | Path = "thumb", *, device: torch.device | str = "cpu", compile: bool = False) -> Model:
         """A shipped model by name, or any model folder. compile: spend half a minute once to make every video faster."""
-        return cls(from_pretrained(model_folder(name_or_folder)), source=str(name_or_folder), compile=compile)
+        return cls(from_pretrained(model_folder(name_or_folder), device=device), source=str(name_or_folder), compile=compile)
 
     def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> Path:
         """Write the model as a folder; see `flipbook.save_pretrained`."""
@@ -71,9 +71,9 @@ class Model:
             warnings.warn(UnknownWords(words), stacklevel=3)
 
 
-def load(name_or_folder: str | Path = "thumb", *, compile: bool = False) -> Model:
+def load(name_or_folder: str | Path = "thumb", *, device: torch.device | str = "cpu", compile: bool = False) -> Model:
     """A shipped model by name, or any model folder in flipbook's layout. Raises ValueError if there is none, or it is not whole."""
-    return Model.from_pretrained(name_or_folder, compile=compile)
+    return Model.from_pretrained(name_or_folder, device=device, compile=compile)
 
 
 def _is_one(conditions: Any) -> bool:

@@ -48,7 +48,7 @@ def replay(path: str | os.PathLike[str], *, model: str | None = None, progress: 
     source = model or recipe["model"]["source"]
     if source is None:
         raise ValueError(f"{path} was made from weights in memory, which have no name. Save them and say --model FOLDER.")
-    system = from_pretrained(model_folder(source))
+    system = from_pretrained(model_folder(source), device=recipe["machine"]["device"])
     differences = list(_differences(recipe, weights_hash(system)))
     settings = dict(recipe["settings"])
     ready = prepare(system, dtype=settings.pop("dtype"), compile=settings.pop("compile"), source=recipe["model"]["source"])

@@ -29,6 +29,7 @@ def generate(
     model: Annotated[str, typer.Option(help="A shipped model's name, or a model folder.")] = "thumb",
     output: Annotated[Path | None, typer.Option(help="File (.mp4 .webm .gif .webp ...) or folder. Default: outputs/WORDS-SEED.mp4")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16. Default: what is fast here.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     compile: Annotated[bool, typer.Option("--compile", help="Compile first: slow to start, faster for each video.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, no progress bar.")] = False,
 ) -> None:
@@ -45,7 +46,7 @@ def generate(
     from flipbook.cli.output import output_path, progress_bar, sheet_path, slug
     from flipbook.model import UnknownWords, load
 
-    loaded = load(model, compile=compile)
+    loaded = load(model, device=device, compile=compile)
     with progress_bar("generating", show=not json) as progress, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UnknownWords)
         videos = loaded.generate([conditions], **settings, progress=progress)

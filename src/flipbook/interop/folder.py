@@ -62,14 +62,14 @@ def save_pretrained(system: System, folder: str | Path, *, dtype: torch.dtype | 
     return folder
 
 
-def from_pretrained(folder: str | Path, *, dtype: torch.dtype = torch.float32) -> System:
-    """Read a model folder, ready for inference. Floating parameters come in `dtype`.
+def from_pretrained(folder: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> System:
+    """Read a model folder, ready for inference. Floating weights come in `dtype`.
 
     Raises ValueError, with the file's name, for anything missing, unknown, damaged or left over, keys and shapes included.
     """
     folder = Path(folder)
     index = _read_json(folder / INDEX)
-    parts = {part: _read_part(folder / sub, weights, dtype) for part, (sub, weights) in PARTS.items()}
+    parts = {part: _read_part(folder / sub, weights, dtype).to(device) for part, (sub, weights) in PARTS.items()}
     return System(
         name=str(index.get("name", folder.name)),
         process=from_config(_read_json(folder / SCHEDULER), str(folder / SCHEDULER)),
