@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from train_toy import Toy, draw, toy_recipe, weights
 
 from flipbook.checkpoint import list_checkpoints
 from flipbook.data import world
 from flipbook.objectives.base import OBJECTIVES
 from flipbook.train import NonFiniteLoss, train
+from train_toy import Toy, draw, toy_recipe, weights
 
 HERE = Path(__file__).parent
 
@@ -101,7 +101,7 @@ def test_a_schedule_in_minutes_ends_the_run_by_the_clock_with_a_last_look(tmp_pa
 
 @pytest.mark.slow
 def test_two_processes_train_what_one_process_trains(tmp_path):
-    """Through torchrun's variables over gloo. Only the order of additions differs: 1e-6 after twenty updates of size 0.01."""
+    """Over gloo. Only the order of additions differs: 1e-6 after twenty updates of size 0.01."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -23,7 +23,7 @@ from flipbook.recipe import Recipe, parse_recipe
 class Toy:
     """Guess the noise in a clip's mean colour. `at` calls `event` when sample number `at` is trained on."""
 
-    def __init__(self, options: Mapping[str, Any] = {}) -> None:  # noqa: B006
+    def __init__(self, options: Mapping[str, Any] = {}) -> None:
         self.parts = nn.ModuleDict(
             {"net": nn.Sequential(nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, 8), nn.Linear(8, 12))}
         )
@@ -66,8 +66,9 @@ def draw(domain: str, seed: int, *, height: int, width: int, frames: Sequence[in
 
 def toy_recipe(output: Path, **changes: Any) -> Recipe:
     tree = {
-        "output": str(output), "objective": "toy", "data": [{"world": "shapes"}], "num_frames": 2, "height": 4, "width": 4,
-        "num_workers": 0, "batch_size": 4, "steps": 20, "warmup": 4, "dtype": "fp32", "optimizer": {"lr": 0.01},
+        "output": str(output), "objective": "toy", "data": [{"world": "shapes"}], "num_workers": 0,
+        "num_frames": 2, "height": 4, "width": 4, "batch_size": 4, "steps": 20, "warmup": 4, "dtype": "fp32",
+        "optimizer": {"lr": 0.01},
         "validation": {"every": 10, "clips": 5}, "samples": {"every": 0}, "checkpoint": {"every": 10},
         "log": {"every": 1, "tensorboard": False},
     }  # fmt: skip

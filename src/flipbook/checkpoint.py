@@ -1,12 +1,12 @@
-"""Checkpoints that are whole or not there: folders written under a temporary name, hashed, flushed to the disk, then renamed.
+"""Checkpoints that are whole or not there: folders written under a temporary name, hashed, flushed, then renamed.
 
     checkpoint-000100/
         model.safetensors  ema.safetensors  optimizer.safetensors      tensors
         state.json                                                     numbers and words
         manifest.json                                                  step, and size and sha256 of every other file
 
-Nothing is pickled. A kill at any moment leaves the previous checkpoint untouched and at most a temporary folder, which the next
-save removes.
+Nothing is pickled. A kill at any moment leaves the previous checkpoint untouched and at most a temporary folder, which
+the next save removes.
 """
 
 from __future__ import annotations

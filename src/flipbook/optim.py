@@ -1,9 +1,9 @@
-"""What moves the weights: one optimiser over two rules, the learning rate over a run, and the running average of weights."""
+"""What moves the weights: one optimiser over two rules, the learning rate over a run, the average of weights."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -36,12 +36,12 @@ def named_tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, made orthogonal: Muon (Jordan 2024), scaled so that an update has the size of AdamW's (arXiv:2502.16982, eq. 4).
+    """Momentum, made orthogonal: Muon (Jordan 2024), with updates of AdamW's size (arXiv:2502.16982, eq. 4).
 
     Takes parameters of two axes or more; a convolution (out, in, *kernel) is the matrix (out, in * kernel).
     """
 
-    def __init__(self, params: list[Tensor], lr: float, weight_decay: float, momentum: float) -> None:
+    def __init__(self, params: Sequence[Tensor], lr: float, weight_decay: float, momentum: float) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
@@ -77,9 +77,10 @@ def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
 
 
 class Optimizer:
-    """All parameters of a run under one `step`. AdamW is the fused kernel. Its state is plain named tensors, nothing else.
+    """All parameters of a run under one `step`; its state is plain named tensors.
 
-    Matrices (two axes or more) decay, the rest does not. With "muon", hidden matrices go to Muon and all others to AdamW.
+    Matrices (two axes or more) decay, the rest does not. AdamW is the fused kernel. With "muon", hidden matrices go to
+    Muon and all others to AdamW.
     """
 
     def __init__(self, model: nn.Module, recipe: OptimizerRecipe) -> None:
@@ -125,7 +126,7 @@ class Optimizer:
         }
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over what `tensors()` gave. Raises ValueError when it belongs to other parameters or another optimiser."""
+        """Take over what `tensors()` gave. Raises ValueError when it belongs to other parameters."""
         owner = {id(p): part for part in self._parts for group in part.param_groups for p in group["params"]}
         for key, value in tensors.items():
             name, _, what = key.partition("::")
@@ -164,7 +165,10 @@ def lr_factor(recipe: Recipe, step: int, progress: float) -> float:
 
 
 class Average:
-    """The exponential moving average of the weights, in float32. It warms up: after s updates the decay is min(decay, (1+s)/(10+s))."""
+    """The exponential moving average of the weights, in float32.
+
+    It warms up: after s updates the decay is min(decay, (1 + s) / (10 + s)).
+    """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
@@ -200,7 +204,7 @@ class Average:
 
 @torch.no_grad()
 def copy_tensors(source: Mapping[str, Tensor], target: Mapping[str, Tensor], *, partial: bool = False) -> None:
-    """Copy values by name, in place. Raises ValueError when names or shapes differ (`partial`: `source` may hold fewer)."""
+    """Copy values by name, in place; `partial`: `source` may hold fewer. Raises ValueError when they do not fit."""
     missing, strange = sorted(target.keys() - source.keys()), sorted(source.keys() - target.keys())
     wrong = sorted(n for n in source.keys() & target.keys() if source[n].shape != target[n].shape)
     if strange or wrong or (missing and not partial):

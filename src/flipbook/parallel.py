@@ -1,7 +1,7 @@
-"""Every line about several processes. Started by `torchrun`, each process takes its share of each batch; else there is one process.
+"""Every line about several processes. Those that `torchrun` starts share each batch; without it there is one process.
 
-Gradients are summed once per update in one flat buffer. Samples, their numbers and their noise do not depend on the number of
-processes, so the only difference between one and many is the order of additions.
+Gradients are summed once per update in one flat buffer. Samples, their numbers and their noise do not depend on the
+number of processes, so the only difference between one and many is the order of additions.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Group:
 
 
 def join(device: str = "auto") -> Group:
-    """Join the processes that `torchrun` started (its environment variables say so), over nccl on GPUs and gloo on CPUs."""
+    """Join the processes that `torchrun` started, if its environment variables say so: nccl on GPUs, gloo on CPUs."""
     size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,7 +1,7 @@
 """A training recipe: one YAML file, checked before anything heavy is imported.
 
-Every key has a default except `system` (or `init`), `data` and `output`. Overrides on the command line are `dotted.key=value`
-with the value in YAML: `optimizer.lr=1e-4`, `data.0.weight=2`, `samples.prompts='[a red circle falls]'`.
+Every key has a default except `system` (or `init`), `data` and `output`. Overrides on the command line are
+`dotted.key=value` with the value in YAML: `optimizer.lr=1e-4`, `data.0.weight=2`, `samples.prompts='[a star spins]'`.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class OptimizerRecipe(_Part):
     """`muon`: hidden matrices by Muon, everything else by AdamW (see optim.py); one `lr` serves both."""
 
     name: Literal["adamw", "muon"] = "adamw"
-    lr: float = Field(3e-4, gt=0)
+    lr: float = Field(default=3e-4, gt=0)
     betas: tuple[float, float] = (0.9, 0.99)
     eps: float = 1e-8
-    weight_decay: float = Field(0.01, ge=0)  # matrices only; never biases, norms, gains
+    weight_decay: float = Field(default=0.01, ge=0)  # matrices only; never biases, norms, gains
     momentum: float = 0.95  # Muon's
     muon_lr: float | None = None  # None: `lr`
     adamw_names: tuple[str, ...] = ()  # more parameters (parts of names) that Muon leaves to AdamW
@@ -54,10 +54,10 @@ class SamplesRecipe(_Part):
 
 
 class CheckpointRecipe(_Part):
-    """Saved every `every` steps and every `minutes`, whichever comes first; 0 = not by this clock. The last `keep` stay."""
+    """Saved every `every` steps and every `minutes`; 0 = not by this clock. The last `keep` stay."""
 
     every: Interval = 0
-    minutes: float = Field(10.0, ge=0)
+    minutes: float = Field(default=10.0, ge=0)
     keep: Count = 2
 
 
@@ -89,12 +89,12 @@ class Recipe(_Part):
     optimizer: OptimizerRecipe = OptimizerRecipe()
     warmup: Interval = 100
     schedule: Literal["constant", "linear", "cosine", "wsd"] = "wsd"
-    decay: float = Field(0.2, ge=0, le=1)  # wsd: the last share of the run, in which the rate falls to zero
+    decay: float = Field(default=0.2, ge=0, le=1)  # wsd: the last share of the run, in which the rate falls to zero
     schedule_minutes: float | None = Field(
         None, gt=0
     )  # the run's length on the clock: decay follows it, and the run ends with it
     clip_norm: float = Field(1.0, ge=0)  # 0 = no clipping
-    ema: float = Field(0.999, ge=0, lt=1)  # 0 = no average
+    ema: float = Field(default=0.999, ge=0, lt=1)  # 0 = no average
     dtype: Literal["bf16", "fp32"] = "bf16"  # autocast; weights and optimiser stay float32
     compile: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -104,7 +104,7 @@ class Recipe(_Part):
     samples: SamplesRecipe = SamplesRecipe()
     checkpoint: CheckpointRecipe = CheckpointRecipe()
     log: LogRecipe = LogRecipe()
-    time_limit_minutes: float | None = Field(None, gt=0)  # stop with a checkpoint, to be resumed later
+    time_limit_minutes: float | None = Field(default=None, gt=0)  # stop with a checkpoint, to be resumed later
 
     @field_validator("objective", mode="before")
     @classmethod

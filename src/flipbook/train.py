@@ -1,8 +1,8 @@
 """The one training loop.
 
-A run is a recipe. Update s sees samples s * batch_size to (s + 1) * batch_size - 1 of its data stream, and the noise of a
-sample depends on (seed, s, its number). All that a checkpoint must hold is therefore the step, the weights, their average
-and the optimiser: a run killed at any moment goes on bit for bit.
+A run is a recipe. Update s sees samples s * batch_size to (s + 1) * batch_size - 1 of its data stream, and the noise of
+a sample depends on (seed, s, its number). All that a checkpoint must hold is therefore the step, the weights, their
+average and the optimiser: a run killed at any moment goes on bit for bit.
 
     output/
         recipe.yaml  log.jsonl  tensorboard/  samples/step-001000.png
@@ -29,7 +29,7 @@ from flipbook import parallel
 from flipbook.checkpoint import list_checkpoints, load_newest, save_checkpoint
 from flipbook.data.batch import Batch
 from flipbook.data.seeds import derive_seed
-from flipbook.data.sources.prefetch import batches
+from flipbook.data.sources.prefetch import batches, naming_dead_workers
 from flipbook.objectives.base import Objective
 from flipbook.optim import Average, Optimizer, copy_tensors, lr_factor, named_tensors
 from flipbook.recipe import Recipe
@@ -45,7 +45,10 @@ class NonFiniteLoss(RuntimeError):
 
 @dataclass(frozen=True)
 class TrainResult:
-    """step: updates done.   stopped: why the run ended before its time, or None.   validation: the last scores, if any."""
+    """How a run ended.
+
+    step: updates done.   stopped: why it ended before its time, or None.   validation: this session's last scores.
+    """
 
     step: int
     stopped: str | None
@@ -74,7 +77,8 @@ def train(recipe: Recipe, *, resume: bool = False, objective: Objective | None =
         torch.set_num_threads(recipe.threads)
     group = parallel.join(recipe.device)
     try:
-        return _train(recipe, resume, objective, group)
+        with naming_dead_workers():
+            return _train(recipe, resume, objective, group)
     finally:
         parallel.leave()
 
@@ -113,11 +117,12 @@ def _train(recipe: Recipe, resume: bool, objective: Objective | None, group: par
     def show(last: bool = False) -> None:
         """Validation and sample sheet, where they are due, with the averaged weights."""
         due = lambda every: every > 0 and (last or run.step % every == 0)
-        with average.in_place():
-            if due(recipe.validation.every):
+        if due(recipe.validation.every):
+            with average.in_place():
                 run.scores = validate(objective, fixed, recipe.validation.repeats, group, autocast)
-                _log_scores(log, run)
-            if due(recipe.samples.every) and run.step and group.leads:
+            _log_scores(log, run)
+        if due(recipe.samples.every) and run.step and group.leads:
+            with average.in_place():
                 _draw_samples(objective, fixed[0], recipe, log, run.step, autocast)
 
     log = TrainLog(recipe.output, recipe.steps, run.step, tensorboard=recipe.log.tensorboard, speaks=group.leads)
@@ -157,7 +162,7 @@ def _gradients(
     group: parallel.Group,
     autocast: Callable[[], Any],
 ) -> dict[str, float]:
-    """Fill the gradients of one update, summed over micro-batches and processes and clipped; returns what to log of it."""
+    """Fill the gradients of one update, summed over micro-batches and processes and clipped; returns what to log."""
     model = objective.trainable()
     params = [p for p in model.parameters() if p.requires_grad]
     local: list[Tensor] = []  # (B,) per micro-batch
@@ -258,7 +263,13 @@ def _log_update(
     means = {name: total / run.meter["updates"] for name, total in run.meter.items()}
     seconds, _ = means.pop("seconds"), means.pop("updates")
     rate = recipe.batch_size / seconds
-    log.record(run.step, **means, lr=recipe.optimizer.lr * factor, clips_per_second=round(rate, 3), seconds=round(run.seconds, 1))
+    log.record(
+        run.step,
+        **means,
+        lr=recipe.optimizer.lr * factor,
+        clips_per_second=round(rate, 3),
+        seconds=round(run.seconds, 1),
+    )
     log.progress(run.step, means["loss"], rate, seconds * run.step * (1 / done - 1))
     run.meter.clear()
 
@@ -290,5 +301,5 @@ def _draw_samples(
 
 def _farewell(recipe: Recipe, run: Run, stopped: str | None) -> str:
     if stopped:
-        return f"{stopped} after {run.step} of {recipe.steps} updates; all is saved in {recipe.output}. Go on with --resume."
+        return f"{stopped} after {run.step} of {recipe.steps} updates; saved in {recipe.output}. Go on with --resume."
     return f"done after {run.step} updates: the model is in {recipe.output / 'model'}"

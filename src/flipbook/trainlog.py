@@ -1,4 +1,4 @@
-"""What a training run tells: one JSON object per line in `log.jsonl`, TensorBoard scalars, sample sheets, a progress bar."""
+"""What a training run tells: JSON lines in `log.jsonl`, TensorBoard scalars, sample sheets, a progress bar."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ _SECONDS_BETWEEN_LINES = 30.0  # where there is no terminal to draw a bar on
 
 
 class TrainLog:
-    """Use as a context. `steps_done`: on resume, lines of the old log beyond this step are dropped, since they will be lived again.
+    """Use as a context.
 
+    steps_done: on resume, lines of the old log beyond this step are dropped, since they will be lived again.
     In processes other than the leading one (`speaks=False`) every method is silent.
     """
 

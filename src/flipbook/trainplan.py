@@ -15,7 +15,7 @@ _VALIDATION_SEED = 0  # the same clips for every run of the same data, so that r
 
 
 def make_objective(recipe: Recipe, group: Group) -> Objective:
-    """The recipe's objective over its system, on the group's device. Raises ValueError for names and options not known."""
+    """The recipe's objective over its system, on the group's device. Raises ValueError for what is not known."""
     options = dict(recipe.objective)
     return build_objective(options.pop("name"), _make_system(recipe, group), options)
 
@@ -28,6 +28,7 @@ def _make_system(recipe: Recipe, group: Group) -> Any:
     if recipe.init is not None:
         system = systems.load(recipe.init)
     else:
+        assert recipe.system is not None
         system = systems.build(recipe.system, **recipe.system_config)
     for name, folder in recipe.parts.items():
         if name not in system.parts:

@@ -18,8 +18,10 @@ LEVELS = 10
 
 @dataclass(frozen=True)
 class Scores:
-    """loss: mean over all clips.   by_level: mean per tenth of t, from data to noise; None where nothing fell, and an empty
-    list for objectives without noise levels."""
+    """loss: mean over all clips.   by_level: mean per tenth of t, from data to noise.
+
+    `by_level` has None where nothing fell, and is empty for objectives without noise levels.
+    """
 
     loss: float
     by_level: list[float | None]
@@ -33,8 +35,11 @@ def validate(
     group: Group,
     autocast: Callable[[], AbstractContextManager[object]],
 ) -> Scores:
-    """Mean loss over this process's `batches` and those of its fellows. Every clip is seen at `repeats` of ten evenly spread
-    noise levels, with noise that depends on the clip's number alone, so two evaluations differ by the weights only."""
+    """Mean loss over this process's `batches` and those of its fellows.
+
+    Every clip is seen at `repeats` of ten evenly spread noise levels, with noise that depends on the clip's number
+    alone, so two evaluations differ by the weights only.
+    """
     model = objective.trainable()
     was_training = model.training
     model.eval()
@@ -59,6 +64,6 @@ def validate(
 
 
 def _level(k: int, turn: int, repeats: int) -> float:
-    """Clip k's noise level at its `turn`: over ten clips, and over the turns of one clip, every tenth of [0, 1] gets its part."""
+    """Clip k's noise level at its `turn`: ten clips, or the turns of one clip, take every tenth of [0, 1] alike."""
     tenth = (k + turn * max(1, LEVELS // repeats)) % LEVELS
     return (tenth + derive_seed("level", k, turn) / 2**62) / LEVELS

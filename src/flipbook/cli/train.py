@@ -20,7 +20,10 @@ def train(
         bool, typer.Option("--check", help="Read and check the recipe, print it in full, train nothing.")
     ] = False,
 ) -> None:
-    """Train a system, or fine-tune a model, as a recipe says. Ctrl-C saves a checkpoint and ends; --resume goes on, bit for bit."""
+    """Train a system, or fine-tune a model, as a recipe says.
+
+    Ctrl-C saves a checkpoint and ends; --resume goes on from there, bit for bit.
+    """
     from flipbook.recipe import RecipeError, load_recipe
 
     try:

@@ -8,7 +8,7 @@ _MASK = (1 << 64) - 1
 
 
 def _mix(x: int) -> int:
-    """SplitMix64's finaliser (Steele, Lea, Flood 2014): a bijection of 64-bit integers whose output bits all depend on all input bits."""
+    """SplitMix64's finaliser (Steele, Lea, Flood 2014): a 64-bit bijection that spreads every bit over all."""
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
     return x ^ (x >> 31)

@@ -1,7 +1,8 @@
 """What a training step computes: the face every objective shows to the training loop, and their register.
 
-An objective owns nothing but a system and its options. It draws all its randomness (noise level, noise, dropped captions, given
-frames) from the seeds it is handed, one per sample, so that a loss does not depend on batch, process or interruption.
+An objective owns nothing but a system and its options. It draws all its randomness (noise level, noise, dropped
+captions, given frames) from the seeds it is handed, one per sample, so that a loss does not depend on batch, process or
+interruption.
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Losses:
-    """loss: (B,) per sample, with gradient.   t: (B,) noise level in [0, 1], or None.   parts: named terms, (B,) or scalars, for the log."""
+    """What one call of an objective gives.
+
+    loss: (B,) per sample, with gradient.   t: (B,) noise level in [0, 1], or None where there is no such thing.
+    parts: named terms for the log, (B,) or scalars.
+    """
 
     loss: Tensor
     t: Tensor | None = None
@@ -29,18 +34,26 @@ class Losses:
 
 
 class Objective(Protocol):
-    """The loop calls `loss` in training mode under autocast; for validation, samples and saving it first puts the averaged (EMA)
-    weights in place and switches to eval mode, so an objective never hears of the average."""
+    """What the training loop asks for.
+
+    It calls `loss` in training mode under autocast. For validation, samples and saving it first puts the averaged (EMA)
+    weights in place, so an objective never hears of the average.
+    """
 
     def trainable(self) -> nn.Module:
         """What the optimiser updates: an `nn.ModuleDict` of the trained parts, always the same object."""
 
     def loss(self, batch: Batch, seeds: Sequence[int], *, t: Tensor | None = None) -> Losses:
-        """One seed per sample. `t` (B,) fixes the noise levels (validation asks for evenly spread ones); None draws them from the seeds."""
+        """The loss of a batch, with one seed per sample.
+
+        t: (B,) fixed noise levels (validation asks for evenly spread ones); None draws them from the seeds.
+        """
 
     def samples(self, batch: Batch, prompts: Sequence[str], seed: int) -> Tensor | None:
-        """Videos for the sample sheet, (N, 3, T, H, W) in [-1, 1]: one per prompt, or what this objective can show of the
-        validation `batch` (an autoencoder: its reconstructions). None when there is nothing to see."""
+        """Videos for the sample sheet, (N, 3, T, H, W) in [-1, 1]; None when there is nothing to see.
+
+        One per prompt, or what this objective can show of the validation `batch` (an autoencoder: reconstructions).
+        """
 
     def save(self, folder: Path) -> None:
         """Write the system with the weights now in place as a model folder."""
@@ -50,7 +63,7 @@ OBJECTIVES: dict[str, str | Callable[[Any, Mapping[str, Any]], Objective]] = {
     "denoising": "flipbook.objectives.denoising",
     "autoencoding": "flipbook.objectives.autoencoding",
 }
-"""Name to a module that has `build(system, options) -> Objective`, imported when it is asked for, or to such a function."""
+"""Name to `build(system, options) -> Objective`, or to the module that has it, which is imported when asked for."""
 
 
 def build_objective(name: str, system: Any, options: Mapping[str, Any]) -> Objective:

@@ -91,9 +91,9 @@ class FolderSource:
         length = (window.num_frames - 1) // self._options.stride + 1
         if length < self._framing.span:
             raise ValueError(
-                f"{window.where}: the window has {window.num_frames} frames, {length} at stride {self._options.stride}, "
-                f"but a sample spans {self._framing.span}. Try a smaller num_frames, frame_stride or stride, or take "
-                "the row out."
+                f"{window.where}: the window has {window.num_frames} frames, {length} at stride "
+                f"{self._options.stride}, but a sample spans {self._framing.span}. Try a smaller num_frames, "
+                "frame_stride or stride, or take the row out."
             )
         return length
 

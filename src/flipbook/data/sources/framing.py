@@ -11,9 +11,10 @@ from flipbook.data.batch import INDEX_FPS
 
 @dataclass(frozen=True, kw_only=True)
 class Framing:
-    """The shape of every sample of a run: `num_frames` at `frame_stride` out of a clip of `clip_frames`, `height` x `width`.
+    """The shape of each sample of a run: `num_frames` at `frame_stride` of a clip of `clip_frames`, `height` x `width`.
 
-    random_start: take the frames anywhere in the clip instead of from its first frame; None: only for stills (num_frames = 1).
+    random_start: take the frames anywhere in the clip, not from its first frame on; None: only for stills, where
+    num_frames = 1.
     """
 
     num_frames: int = 16

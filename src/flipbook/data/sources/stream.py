@@ -24,12 +24,12 @@ class Source(Protocol):
     num_clips: int | None
 
     def sample(self, number: int, seed: int, index: int) -> Sample:
-        """Sample `number` of this source. `index`, the sample's number in the run, goes into the sample and seeds its chances."""
+        """Sample `number` of this source. `index`, its number in the run, goes into it and seeds its chances."""
 
 
 @dataclass(frozen=True)
 class Stream:
-    """Sources mixed by weight. `sample(k)` needs nothing but k, so order, resume and several processes need no state."""
+    """Sources mixed by weight. `sample(k)` needs nothing but k: order, resume and several processes need no state."""
 
     sources: Sequence[Source]
     weights: Sequence[float]
@@ -51,7 +51,7 @@ class Stream:
 
 
 def build_stream(entries: Sequence[Mapping[str, Any]], framing: Framing, seed: int, split: str = "train") -> Stream:
-    """The stream of a recipe's `data` list. `split` "val" gives clips disjoint from those of "train" where a source can tell.
+    """The stream of a recipe's `data` list. Split "val" gives other clips than "train" wherever a source can tell.
 
     Raises ValueError naming the entry that cannot be used.
     """
@@ -95,7 +95,7 @@ def _shares(weights: Sequence[float]) -> tuple[int, ...]:
 
 @lru_cache(maxsize=8)
 def _block(shares: tuple[int, ...], seed: int, block: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each place of a block: which source, and how many of that source came before it in the block. int64 (BLOCK,) each."""
+    """For each place of a block, which source, and how many of it came before in the block: int64 (BLOCK,) each."""
     which = np.repeat(np.arange(len(shares)), shares)[permutation(BLOCK, seed, "mix", block)]
     rank = np.empty(BLOCK, dtype=np.int64)
     for source, share in enumerate(shares):

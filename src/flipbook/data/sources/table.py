@@ -1,7 +1,7 @@
-"""The list of clips in a folder: `metadata.jsonl`, `metadata.csv` or `index.jsonl`, or else every `name.mp4` with its `name.txt`.
+"""The clips of a folder: `metadata.jsonl`, `metadata.csv` or `index.jsonl`, or else each `name.mp4` with `name.txt`.
 
-A row has `file_name`, `caption` (or `text`; a list holds paraphrases), and may have `start_frame` and `num_frames` (a window of the
-file, in frames), `fps`, and `split`. Other columns are ignored.
+A row has `file_name`, `caption` (or `text`; a list holds paraphrases), and may have `start_frame` and `num_frames` (a
+window of the file, in frames), `fps`, and `split`. Other columns are ignored.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The procedural world as a training source: clips drawn on demand, never twice the same, held-out compositions never shown."""
+"""The procedural world as a training source: clips drawn on demand, and held-out compositions never shown."""
 
 from __future__ import annotations
 
