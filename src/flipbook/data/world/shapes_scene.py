@@ -15,9 +15,11 @@ from .shapes_motion import draw_motion, grown, offset
 from .vocabulary import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, SIZES, UNNAMED_SIZE, is_held_out
 
 _DOMAIN = 1
+_APART, _PASSING = 0.05, 0.55  # how deep two shapes may enter each other, as a share of the smaller one's width
 _MARGIN = 0.02  # of S, between an object and the border
 _GROWING_SIZE = (0.080, 0.112)  # the smallest radius of what grows or shrinks
 _WATCHED = np.arange(13) / 12.0  # moments at which a layout is checked
+_SIZE_WEIGHTS = {1: (0.27, 0.27, 0.46), 2: (0.40, 0.06, 0.54), 3: (0.70, 0.0, 0.30)}  # small, large, no word
 _COMBINATIONS = [
     (c, s, m) for c in COLOURS for s in SHAPES for m in MOTIONS if (s, m) != ("circle", "spins")
 ]  # fmt: skip
@@ -28,14 +30,16 @@ def draw_scene(
     seed: int, canvas: tuple[float, float], *, held_out: bool | None, num_objects: int | None, plain: bool
 ) -> dict[str, Any]:
     """The scene of a seed on a canvas of (width, height) in units of S."""
+    if num_objects not in (None, 1, 2, 3):
+        raise ValueError(f"num_objects={num_objects}: a clip shows 1 to 3 objects. Try one of these, or None for any.")
     rng = Random(_DOMAIN, seed)
     count = num_objects or rng.weighted((1, 2, 3), (0.45, 0.45, 0.10))
-    camera = not plain and rng.chance(0.06)
-    allowed = 0.4 if rng.chance(0.15) else 0.05  # most clips keep their objects apart, some let one pass behind another
-    for _ in range(12):  # what finds no room is not squeezed in: ask for something else
+    camera = not plain and count < 3 and rng.chance(0.065)
+    near = rng.chance(0.15)  # most clips keep their objects apart, some let one pass behind another
+    for attempt in range(40):  # what finds no room is not squeezed in: ask for something else
         request = _draw_request(rng, count, held_out, camera)
-        scene, crowding = _lay_out(request, rng, canvas, camera=camera, plain=plain, allowed=allowed)
-        if crowding <= allowed:
+        scene, crowding = _lay_out(request, rng, canvas, camera=camera, plain=plain, near=near)
+        if crowding <= (_PASSING if near or attempt >= 12 else _APART):
             break
     scene["caption"] = compose_caption(scene) if plain or rng.chance(0.85) else paraphrase(scene, rng)
     return {"domain": "shapes", "seed": seed, **scene}
@@ -53,7 +57,7 @@ def scene_from_caption(caption: str, seed: int, canvas: tuple[float, float] = (1
             "'a [small|large] COLOUR SHAPE MOTION [and a ...] on a BACKGROUND background' with words of the vocabulary."
         )
     rng = Random(_DOMAIN, seed, 1)
-    tries = (_lay_out(request, rng, canvas, camera=False, plain=True, allowed=0.05) for _ in range(4))
+    tries = (_lay_out(request, rng, canvas, camera=False, plain=True, near=False) for _ in range(4))
     scene, _ = min(tries, key=lambda result: result[1])
     return {"domain": "shapes", "seed": seed, **scene, "caption": compose_caption(scene)}
 
@@ -79,7 +83,7 @@ def _draw_request(rng: Random, count: int, held_out: bool | None, camera: bool) 
     for thing in things:
         if thing["motion"] not in ("grows", "shrinks") and not camera:
             sizes = ("small", "large", None)
-            thing["size"] = rng.weighted(sizes, (0.27, 0.27, 0.46) if count == 1 else (0.40, 0.06, 0.54))
+            thing["size"] = rng.weighted(sizes, _SIZE_WEIGHTS[count])
             if thing["size"] == "large" and (thing["shape"], thing["motion"]) == ("star", "falls"):
                 thing["size"] = None  # there is no room for it in a square frame
     background = rng.choice(("striped", "cloudy")) if camera else rng.choice(tuple(BACKGROUNDS))
@@ -87,18 +91,18 @@ def _draw_request(rng: Random, count: int, held_out: bool | None, camera: bool) 
 
 
 def _lay_out(
-    request: Request, rng: Random, canvas: tuple[float, float], *, camera: bool, plain: bool, allowed: float
+    request: Request, rng: Random, canvas: tuple[float, float], *, camera: bool, plain: bool, near: bool
 ) -> tuple[dict[str, Any], float]:
     """A scene for a request, and how crowded it is: the worst penetration of two shapes, 0 apart to 1 hidden."""
     move = _draw_camera(rng) if camera else {"move": "", "pan": [0.0, 0.0], "zoom": [1.0, 1.0]}
     things = [_draw_thing(thing, rng, canvas, move, plain) for thing in request["objects"]]
-    crowding = _place(things, rng, canvas, move, allowed)
+    crowding = _place(things, rng, canvas, move, near)
     for thing, rank in zip(things, rng.shuffled(range(len(things))), strict=True):
         thing["depth"] = 2.0 + rank + 0.5 * rng.uniform()
     scene = {
         "objects": things,
         "background": request["background"],
-        "background_paint": _draw_background(request["background"], rng, plain),
+        "background_paint": _draw_background(request["background"], rng, plain, camera),
         "camera": move,
         "canvas": list(canvas),
     }
@@ -166,24 +170,28 @@ def _extents(shape: str, degrees: int) -> tuple[float, float, float, float]:
 
 
 def _place(
-    things: list[dict[str, Any]], rng: Random, canvas: tuple[float, float], camera: dict[str, Any], allowed: float
+    things: list[dict[str, Any]], rng: Random, canvas: tuple[float, float], camera: dict[str, Any], near: bool
 ) -> float:
-    """Choose every centre; keep the least crowded of a few layouts, or the first that is airy enough."""
+    """Choose every centre from a few layouts; returns the crowding of the one taken.
+
+    That is the first with room between the objects, or the least crowded; with `near`, the most crowded one allowed.
+    """
     rooms = [_room(thing, canvas, camera) for thing in things]
     paths = [tuple(part.tolist() for part in offset(thing, _WATCHED)) for thing in things]
     pointed = {"circle": 1.0, "square": 1.15, "triangle": 1.3, "star": 1.25}
     reach = [(thing["radius"] * pointed[thing["shape"]] * grown(thing, _WATCHED)).tolist() for thing in things]
-    best, worst_of_best = [], 2.0
+    best, crowding, best_rank = [], 0.0, math.inf
     for _ in range(1 if len(things) == 1 else 10):
         centres = [(_between(left, right, rng), _between(top, bottom, rng)) for left, top, right, bottom in rooms]
-        worst = _penetration(centres, paths, reach)
-        if worst < worst_of_best:
-            best, worst_of_best = centres, worst
-        if worst_of_best <= allowed:
+        depth = _penetration(centres, paths, reach)
+        rank = -depth if near and depth <= _PASSING else depth
+        if rank < best_rank:
+            best, crowding, best_rank = centres, depth, rank
+        if not near and depth <= _APART:
             break
     for thing, centre in zip(things, best, strict=True):
         thing["centre"] = list(centre)
-    return worst_of_best
+    return crowding
 
 
 def _between(low: float, high: float, rng: Random) -> float:
@@ -203,12 +211,12 @@ def _penetration(centres: list[Any], paths: list[Any], reach: list[list[float]])
     return worst
 
 
-def _draw_background(name: str, rng: Random, plain: bool) -> dict[str, Any]:
+def _draw_background(name: str, rng: Random, plain: bool, camera: bool) -> dict[str, Any]:
     if name == "striped":
         return {
             "rgb": [_vary((58, 64, 76), rng, 5), _vary((110, 120, 132), rng, 5)],
             "width": rng.uniform(0.10, 0.16),
-            "direction": rng.integer(0, 3),
+            "direction": rng.integer(2 if camera else 0, 3),  # diagonal ones show a pan in any direction
             "phase": rng.uniform(0.0, 2.0),
         }
     if name == "cloudy":
