@@ -21,8 +21,8 @@ class FrameAutoencoderConfig:
     """Widths at 1/4 and 1/8 of the picture's side, for the encoder and the decoder, and the number of residual blocks at each."""
 
     latent_channels: int = 12
-    encoder_dims: tuple[int, int] = (64, 128)
-    encoder_blocks: tuple[int, int] = (1, 2)
+    encoder_dims: tuple[int, int] = (48, 128)
+    encoder_blocks: tuple[int, int] = (1, 1)
     decoder_dims: tuple[int, int, int] = (192, 96, 32)      # at 1/8, 1/4 and 1/2
     decoder_blocks: tuple[int, int, int] = (3, 2, 1)
 

@@ -1,0 +1,45 @@
+import torch
+
+from flipbook.encoders.words import WordEncoder, WordEncoderConfig, split_words
+
+CONFIG = WordEncoderConfig(words=("a", "red", "blue", "circle", "moves"), dim=16, depth=1, num_heads=2, max_words=12, num_spare=8)
+
+
+def encoder():
+    torch.manual_seed(0)
+    return WordEncoder(CONFIG).eval()
+
+
+def test_words_are_lower_case_without_punctuation():
+    assert split_words("A Red circle, moves-right; it's 3 o'clock!") == ["a", "red", "circle", "moves", "right", "it's", "3", "o'clock"]
+
+
+def test_a_sentence_does_not_depend_on_its_neighbours_in_the_batch():
+    alone, mask = encoder().encode(["a red circle"])
+    both, masks = encoder().encode(["a red circle", "a blue circle moves a red circle moves a blue circle"])
+    assert mask.sum() == 4                                   # start row and three words
+    torch.testing.assert_close(both[0][masks[0]], alone[0][mask[0]], atol=1e-5, rtol=1e-5)
+
+
+def test_the_order_of_words_is_told():
+    one, mask = encoder().encode(["red circle blue"])
+    other, _ = encoder().encode(["blue circle red"])
+    assert (one[0][mask[0]] - other[0][mask[0]]).abs().max() > 1e-3
+
+
+def test_an_empty_sentence_is_the_start_row_alone():
+    _, mask = encoder().encode([""])
+    assert mask.sum() == 1
+
+
+def test_unknown_words_are_named_once_in_order_and_say_nothing_before_they_are_trained():
+    assert encoder().unknown_words("A red dragon eats a DRAGON castle") == ["dragon", "eats", "castle"]
+    rows, mask = encoder().encode(["a dragon"])
+    others, _ = encoder().encode(["a castle"])
+    torch.testing.assert_close(rows[0][mask[0]], others[0][mask[0]])
+
+
+def test_long_sentences_are_cut_at_the_longest_that_training_saw():
+    rows, mask = encoder().encode(["red " * 50])
+    assert rows.shape[1] == CONFIG.max_words + 1
+    assert mask.all()
