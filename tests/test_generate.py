@@ -8,14 +8,24 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import tiny_system
 
 import flipbook
 import flipbook.shapes
-from flipbook.conditions import FirstFrame, Frames, LastFrame, Text, as_requests, from_json, pictures_of, resolve, to_json
+from flipbook.conditions import (
+    FirstFrame,
+    Frames,
+    LastFrame,
+    Text,
+    as_requests,
+    from_json,
+    pictures_of,
+    resolve,
+    to_json,
+)
 from flipbook.generate import Prepared, Settings, generate, prepare, sample, settle
 from flipbook.interop.folder import weights_hash
 from flipbook.model import Model, UnknownWords
+from tiny import tiny_system
 
 PROMPT, LONG = "a red circle moves right", "a blue square falls on a black background a red circle moves left"
 
@@ -69,7 +79,7 @@ def test_videos_of_one_call_are_those_of_single_calls(ready):
     assert [v.recipe["seed"] for v in together] == [3, 4, 5, 6]
     alone = [generate(ready, text, seed=seed)[0] for text, seed in ((PROMPT, 3), (PROMPT, 4), (LONG, 5), (LONG, 6))]
     for a, b in zip(together, alone, strict=True):
-        assert np.abs(a.frames.astype(int) - b.frames).max() <= 1           # rounding of a value on the border
+        assert np.abs(a.frames.astype(int) - b.frames).max() <= 1  # rounding of a value on the border
 
 
 def test_words_matter_and_guidance_leads_away_from_the_negative_prompt(ready, settings):
@@ -88,10 +98,12 @@ def test_given_frames_reach_the_result_as_the_autoencoder_keeps_them(ready, sett
     for index, given in ((0, first), (2, middle), (3, last)):
         x = flipbook.shapes.pixels_to_tensor(given[None])[None]
         with torch.no_grad():
-            kept = flipbook.shapes.tensor_to_pixels(ready.system.autoencoder.decode(ready.system.autoencoder.encode(x)))[0, 0]
+            kept = flipbook.shapes.tensor_to_pixels(
+                ready.system.autoencoder.decode(ready.system.autoencoder.encode(x))
+            )[0, 0]
         assert np.abs(video.frames[index].astype(int) - kept).max() <= 1
     [free] = generate(ready, PROMPT)
-    assert not np.array_equal(free.frames[1], video.frames[1])              # the others saw what was given
+    assert not np.array_equal(free.frames[1], video.frames[1])  # the others saw what was given
 
 
 def test_the_rate_reaches_the_network(ready):
@@ -119,7 +131,9 @@ def test_a_request_survives_json(settings):
 
 
 def test_one_request_or_many_is_told_by_what_is_in_the_list():
-    assert as_requests("x") == as_requests(Text("x")) == as_requests([Text("x")]) == as_requests(["x"]) == [(Text("x"),)]
+    assert (
+        as_requests("x") == as_requests(Text("x")) == as_requests([Text("x")]) == as_requests(["x"]) == [(Text("x"),)]
+    )
     assert as_requests(["x", [Text("y")]]) == [(Text("x"),), (Text("y"),)]
     model = Model(tiny_system())
     assert isinstance(model.generate("a red circle", num_inference_steps=1), flipbook.Video)

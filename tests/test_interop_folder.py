@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import tiny_system
 
 from flipbook import systems
 from flipbook.generate import generate
@@ -19,6 +18,7 @@ from flipbook.interop.registry import CLASSES, from_config, to_config
 from flipbook.process.path import EDM
 from flipbook.process.process import Process
 from flipbook.process.vp import VP
+from tiny import tiny_system
 
 WEIGHTS = "denoiser/diffusion_pytorch_model.safetensors"
 
@@ -35,7 +35,12 @@ def change(path: Path, **changes: object) -> None:
 def test_a_folder_gives_back_the_system(folder):
     before, after = tiny_system(), from_pretrained(folder)
     assert weights_hash(after) == weights_hash(before)
-    assert (after.name, after.process, after.defaults, after.card) == (before.name, before.process, before.defaults, before.card)
+    assert (after.name, after.process, after.defaults, after.card) == (
+        before.name,
+        before.process,
+        before.defaults,
+        before.card,
+    )
     (a,), (b,) = (generate(system, "a red circle falls", dtype="float32") for system in (before, after))
     assert a.frames.tobytes() == b.frames.tobytes()
     assert a.recipe == b.recipe
@@ -44,7 +49,12 @@ def test_a_folder_gives_back_the_system(folder):
 def test_the_layout_is_that_of_diffusers(folder):
     index = json.loads((folder / "model_index.json").read_text())
     assert index["_class_name"] == "System"
-    for sub, name in (("denoiser", "DiT"), ("vae", "FrameAutoencoder"), ("text_encoder", "WordEncoder"), ("scheduler", "Process")):
+    for sub, name in (
+        ("denoiser", "DiT"),
+        ("vae", "FrameAutoencoder"),
+        ("text_encoder", "WordEncoder"),
+        ("scheduler", "Process"),
+    ):
         assert index[sub] == ["flipbook", name]
     assert json.loads((folder / "denoiser/config.json").read_text())["_class_name"] == "DiT"
     assert (folder / "scheduler/scheduler_config.json").is_file()
@@ -62,16 +72,21 @@ def test_loading_draws_no_random_numbers(folder):
 
 def test_half_precision_halves_the_file_and_keeps_the_latent_statistics(tmp_path):
     system = tiny_system()
-    system.autoencoder.latent_mean.fill_(0.1)                               # no bf16 number
-    full, half = save_pretrained(system, tmp_path / "full"), save_pretrained(system, tmp_path / "half", dtype=torch.bfloat16)
+    system.autoencoder.latent_mean.fill_(0.1)  # no bf16 number
+    full, half = (
+        save_pretrained(system, tmp_path / "full"),
+        save_pretrained(system, tmp_path / "half", dtype=torch.bfloat16),
+    )
     assert (half / WEIGHTS).stat().st_size < 0.6 * (full / WEIGHTS).stat().st_size
     again = from_pretrained(half)
     assert torch.equal(again.autoencoder.latent_mean, system.autoencoder.latent_mean)
     assert {p.dtype for p in again.denoiser.parameters()} == {torch.float32}
-    assert all(torch.equal(b, a.bfloat16().float())
-               for a, b in zip(system.denoiser.parameters(), again.denoiser.parameters(), strict=True))
+    assert all(
+        torch.equal(b, a.bfloat16().float())
+        for a, b in zip(system.denoiser.parameters(), again.denoiser.parameters(), strict=True)
+    )
     twice = save_pretrained(again, tmp_path / "twice")
-    assert weights_hash(from_pretrained(twice)) == weights_hash(again)      # the fingerprint is of values, not of storage
+    assert weights_hash(from_pretrained(twice)) == weights_hash(again)  # the fingerprint is of values, not of storage
 
 
 def test_the_fingerprint_sees_one_changed_weight():

@@ -22,7 +22,11 @@ def tiny_system(seed: int = 0) -> System:
         denoiser=DiT(DiTConfig(in_channels=4, text_dim=32, dim=32, depth=2, num_heads=2)),
         autoencoder=FrameAutoencoder(
             FrameAutoencoderConfig(
-                latent_channels=4, encoder_dims=(16, 16), encoder_blocks=(1, 1), decoder_dims=(16, 16, 8), decoder_blocks=(1, 1, 1)
+                latent_channels=4,
+                encoder_dims=(16, 16),
+                encoder_blocks=(1, 1),
+                decoder_dims=(16, 16, 8),
+                decoder_blocks=(1, 1, 1),
             )
         ),
         text_encoder=WordEncoder(WordEncoderConfig(words=WORDS, dim=32, depth=1, num_heads=2)),

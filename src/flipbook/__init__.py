@@ -6,7 +6,7 @@
     video = model.generate("a red circle moves right on a black background")
     video.write("circle.mp4")
 
-The public names are few and flat, and imported when they are first used, so that `import flipbook` costs next to nothing.
+The public names are few and flat, and imported when they are first used: `import flipbook` costs next to nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Conditions: what a request gives, as small frozen objects, and the recipe that leads each of them to a network's doors.
+"""Conditions: what a request gives, as small frozen objects, and the recipe that leads each to a network's doors.
 
-A request is a list of conditions, `[Text("a red ball falls"), FirstFrame("ball.png")]`. A system's *condition recipe* is a
-tuple of `Entrance`s: each says which conditions it reads, what it turns them into, and, if guidance may switch it off, its
-null value. A new condition is a new class and a new entrance; `generate` stays as it is.
+A request is a list of conditions, `[Text("a red ball falls"), FirstFrame("ball.png")]`. A system's *condition recipe*
+is a tuple of `Entrance`s: each says which conditions it reads, what it turns them into, and, if guidance may switch it
+off, its null value. A new condition is a new class and a new entrance; `generate` stays as it is.
 """
 
 from __future__ import annotations
@@ -78,6 +78,7 @@ class Size:
 
 
 Request = tuple[Condition, ...]
+TRY_A_REQUEST = "Try a sentence, or a list of conditions such as [Text('...'), FirstFrame(image)]."
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -102,7 +103,7 @@ class Entrance:
     """How conditions of some kinds enter one kind of system.
 
     name:  the entrance's name in the guidance list.
-    kinds: the conditions it reads. A batch holds them resolved: frames as `Frames` of uint8 pictures in the video's size.
+    kinds: the conditions it reads, in a resolved batch: frames are `Frames` of uint8 pictures in the video's size.
     enter: puts what they become into the inputs.
     null:  the same with the null value; None: what is given cannot be switched off by guidance.
     """
@@ -131,7 +132,7 @@ def given_frames(system: System, requests: Sequence[Request], inputs: Inputs) ->
     is_given, given = inputs.is_given.clone(), inputs.given.clone()
     for row, request in enumerate(requests):
         for frame, picture in sorted(pictures_of(request).items()):
-            pixels = pixels_to_tensor(picture[None])[None].to(given.device)              # (1, 3, 1, H, W)
+            pixels = pixels_to_tensor(picture[None])[None].to(given.device)  # (1, 3, 1, H, W)
             is_given[row, frame] = True
             given[row, :, frame] = system.autoencoder.encode(pixels)[0, :, 0].to(given.dtype)
     return replace(inputs, is_given=is_given, given=given)
@@ -140,7 +141,7 @@ def given_frames(system: System, requests: Sequence[Request], inputs: Inputs) ->
 TEXT = Entrance(name="text", kinds=(Text,), enter=text_tokens, null=null_tokens)
 GIVEN_FRAMES = Entrance(name="frames", kinds=(Frames, FirstFrame, LastFrame), enter=given_frames)
 TEXT_AND_FRAMES = (TEXT, GIVEN_FRAMES)
-"""The recipe of systems with text by cross-attention and given frames at noise level 0 (as Wan 2.2, arXiv:2503.20314)."""
+"""Text by cross-attention, given frames at noise level 0 (as Wan 2.2, arXiv:2503.20314)."""
 
 
 def branches(
@@ -148,8 +149,8 @@ def branches(
 ) -> tuple[Inputs, dict[str, Doors]]:
     """Lead a batch of resolved requests to the doors.
 
-    Returns the inputs that hold in all branches, and the doors of each branch of the guidance list, fewest conditions first:
-    "null" with all null values, then one more entrance on in each, named after it.
+    Returns the inputs that hold in all branches, and the doors of each branch of the guidance list, fewest conditions
+    first: "null" with all null values, then one more entrance on in each, named after it.
     """
     guided = [entrance for entrance in recipe if entrance.null is not None]
     for entrance in recipe:
@@ -175,10 +176,10 @@ def as_requests(conditions: str | Condition | Sequence[str | Condition | Sequenc
     if isinstance(conditions, str | Condition):
         return [_request(conditions)]
     if not isinstance(conditions, Sequence):
-        raise ValueError(f"{conditions!r} is no request. Try a sentence, or a list of conditions such as [Text('...'), FirstFrame(image)].")
+        raise ValueError(f"{conditions!r} is no request. {TRY_A_REQUEST}")
     items = list(conditions)
     if items and all(isinstance(item, Condition) for item in items):
-        return [tuple(items)]                                                # type: ignore[arg-type]
+        return [tuple(items)]  # type: ignore[arg-type]
     if not items:
         raise ValueError("no conditions were given. Try a sentence, or [Text(''), FirstFrame(image)].")
     return [_request(item) for item in items]
@@ -187,7 +188,7 @@ def as_requests(conditions: str | Condition | Sequence[str | Condition | Sequenc
 def resolve(request: Request, size: Size, recipe: Sequence[Entrance] = TEXT_AND_FRAMES) -> Request:
     """The same request with a `Text` in front and all pictures as one `Frames` of uint8 (H, W, 3) at their places.
 
-    Raises ValueError for a condition that no entrance reads, two texts, a place that is outside the clip or taken twice, or
+    Raises ValueError for a condition that no entrance reads, two texts, a place outside the clip or taken twice, or
     a clip that is given whole.
     """
     kinds = tuple(kind for entrance in recipe for kind in entrance.kinds)
@@ -195,14 +196,17 @@ def resolve(request: Request, size: Size, recipe: Sequence[Entrance] = TEXT_AND_
     pictures: dict[int, np.ndarray] = {}
     for condition in request:
         if not isinstance(condition, kinds):
-            raise ValueError(f"{type(condition).__name__} is no condition of this system. It takes {', '.join(k.__name__ for k in kinds)}.")
+            taken = ", ".join(kind.__name__ for kind in kinds)
+            raise ValueError(f"{type(condition).__name__} is no condition of this system. It takes {taken}.")
         if not isinstance(condition, Frames | FirstFrame | LastFrame):
             rest.append(condition)
             continue
         for index, picture in _places(condition).items():
             frame = index + size.num_frames if index < 0 else index
             if not 0 <= frame < size.num_frames:
-                raise ValueError(f"frame {index} is given, but the clip has {size.num_frames} frames, 0 to {size.num_frames - 1}.")
+                raise ValueError(
+                    f"frame {index} is given, but the clip has {size.num_frames} frames, 0 to {size.num_frames - 1}."
+                )
             if frame in pictures:
                 raise ValueError(f"frame {frame} is given twice. Keep one picture for it.")
             pictures[frame] = read_picture(picture, size.height, size.width)
@@ -216,25 +220,30 @@ def resolve(request: Request, size: Size, recipe: Sequence[Entrance] = TEXT_AND_
 
 
 def read_picture(picture: Picture, height: int, width: int) -> np.ndarray:
-    """Any picture as uint8 (height, width, 3): scaled, antialiased, and cut at its centre. Raises ValueError for other things."""
+    """Any picture as uint8 (height, width, 3): scaled, antialiased, cut at its centre. Raises ValueError for others."""
     if isinstance(picture, str | os.PathLike):
         return Video.read(picture, start_frame=0, num_frames=1, height=height, width=width, audio=False).frames[0]
     if isinstance(picture, Tensor):
         if picture.ndim != 3 or picture.shape[0] != 3 or not picture.is_floating_point():
-            raise ValueError(f"a picture is a {picture.dtype} tensor of shape {tuple(picture.shape)}: tensors are float (3, H, W) in [-1, 1].")
+            raise ValueError(
+                f"a picture is a {picture.dtype} tensor of shape {tuple(picture.shape)}: "
+                "tensors are float (3, H, W) in [-1, 1]."
+            )
         pixels = tensor_to_pixels(picture[:, None])[0]
     elif hasattr(picture, "convert"):
         pixels = np.asarray(picture.convert("RGB"))
     else:
         pixels = np.asarray(picture)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[-1] != 3:
-        raise ValueError(f"a picture is {pixels.dtype} of shape {pixels.shape}: arrays are uint8 (H, W, 3). "
-                         "A path, a PIL image or a float tensor (3, H, W) in [-1, 1] will do as well.")
+        raise ValueError(
+            f"a picture is {pixels.dtype} of shape {pixels.shape}: arrays are uint8 (H, W, 3). "
+            "A path, a PIL image or a float tensor (3, H, W) in [-1, 1] will do as well."
+        )
     return Video(pixels[None], fps=1.0).resize(height, width).frames[0]
 
 
 def to_json(request: Request) -> list[dict[str, Any]]:
-    """A resolved request as plain data; pictures ride along as PNG, so that nothing else is needed to make the video again."""
+    """A resolved request as plain data; pictures ride along as PNG, so that no other file is needed."""
     return [
         {"kind": "Frames", "pictures": {str(i): _png(p) for i, p in condition.pictures.items()}}
         if isinstance(condition, Frames)
@@ -270,7 +279,7 @@ def _request(item: Any) -> Request:
         return (item,)
     if isinstance(item, Sequence) and item and all(isinstance(part, Condition) for part in item):
         return tuple(item)
-    raise ValueError(f"{item!r} is no request. Try a sentence, or a list of conditions such as [Text('...'), FirstFrame(image)].")
+    raise ValueError(f"{item!r} is no request. {TRY_A_REQUEST}")
 
 
 def _places(condition: Frames | FirstFrame | LastFrame) -> Mapping[int, Picture]:

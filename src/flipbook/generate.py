@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from flipbook import machine
 from flipbook.conditions import (
@@ -24,6 +24,7 @@ from flipbook.conditions import (
     resolve,
     to_json,
 )
+from flipbook.data.batch import INDEX_FPS
 from flipbook.guidance import guide
 from flipbook.hints import nearest
 from flipbook.interop.folder import card_hash, weights_hash
@@ -35,8 +36,6 @@ from flipbook.samplers.common import Denoise
 from flipbook.shapes import tensor_to_pixels
 from flipbook.systems.base import System
 from flipbook.video import Video
-
-INDEX_FPS = 8.0     # frame_index counts eighths of a second, so that a network knows how much time lies between frames
 
 Progress = Callable[[int, int], None]
 
@@ -68,7 +67,7 @@ class Prepared:
     """
 
     system: System
-    net: nn.Module
+    net: Any
     dtype: torch.dtype
     compiled: bool
     record: dict[str, Any]
@@ -78,7 +77,9 @@ class Prepared:
         return next(self.net.parameters()).device
 
 
-def prepare(system: System, *, dtype: torch.dtype | str | None = None, compile: bool = False, source: str | None = None) -> Prepared:
+def prepare(
+    system: System, *, dtype: torch.dtype | str | None = None, compile: bool = False, source: str | None = None
+) -> Prepared:
     """Do what no request changes: cast the denoiser's weights, compile it, take the weights' fingerprint.
 
     dtype:  of the denoiser's weights and products; the state, the autoencoder and the text encoder stay as they are.
@@ -86,11 +87,19 @@ def prepare(system: System, *, dtype: torch.dtype | str | None = None, compile: 
     source: the name or folder that `flipbook.load` finds the model by.
     """
     device = next(system.denoiser.parameters()).device
-    dtype = machine.fast_dtype(device) if dtype is None else machine.dtype_named(dtype) if isinstance(dtype, str) else dtype
-    net = copy.deepcopy(system.denoiser).to(dtype).eval().requires_grad_(False)
+    if dtype is None:
+        dtype = machine.fast_dtype(device)
+    elif isinstance(dtype, str):
+        dtype = machine.dtype_named(dtype)
+    net: Any = copy.deepcopy(system.denoiser).to(dtype).eval().requires_grad_(False)
     if compile:
-        net.compile_blocks()                                                # type: ignore[operator]
-    record = {"name": system.name, "source": source, "card_sha256": card_hash(system.card), "weights_sha256": weights_hash(system)}
+        net.compile_blocks()
+    record = {
+        "name": system.name,
+        "source": source,
+        "card_sha256": card_hash(system.card),
+        "weights_sha256": weights_hash(system),
+    }
     return Prepared(system=system, net=net, dtype=dtype, compiled=compile, record=record)
 
 
@@ -115,7 +124,7 @@ def generate(
 ) -> list[Video]:
     """Make videos. Settings that are None are the system's own defaults.
 
-    conditions: a sentence or a list of conditions for one video; a list of sentences or of lists of conditions for several.
+    conditions: a sentence or a list of conditions for one video; a list of sentences or of such lists for several.
     num_frames, fps, height, width: the shape of the clip, in frames, frames per second and pixels.
     sampler, num_inference_steps: a name in `flipbook.samplers.SAMPLERS` and its number of steps (not network calls).
     guidance_scale: how far the text pulls away from the negative prompt; 1 = no guidance, and half the work.
@@ -166,9 +175,12 @@ def sample(
     *,
     on_step: Callable[[int, Tensor, Tensor], None] | None = None,
 ) -> Tensor:
-    """One batch of resolved requests to pixels (B, 3, T, H, W), about [-1, 1], float32. Raises ValueError for unequal given frames."""
+    """One batch of resolved requests to float32 pixels (B, 3, T, H, W) in about [-1, 1].
+
+    Raises ValueError if the requests of the batch do not give the same frames.
+    """
     system, device, batch = ready.system, ready.device, len(requests)
-    latent = latent_shape(system, settings.size)                                            # (C, T, h, w)
+    latent = latent_shape(system, settings.size)  # (C, T, h, w)
     inputs, doors = branches(TEXT_AND_FRAMES, system, requests, empty_inputs(batch, latent, device))
     places = {tuple(row.nonzero().flatten().tolist()) for row in inputs.is_given}
     if len(places) > 1:
@@ -176,13 +188,13 @@ def sample(
     matrix = noise_levels(settings.num_inference_steps, settings.num_frames, given=places.pop())
     frame_index = torch.arange(settings.num_frames, dtype=torch.float32, device=device) / settings.fps * INDEX_FPS
 
+    frames_door = {"frame_is_given": inputs.is_given, "frame_index": frame_index.expand(batch, -1)}
+
     def branch(doors: Doors) -> Denoise:
-        constant: Doors = ready.net.prepare(doors.to(device, ready.dtype))                  # type: ignore[operator]
+        constant = ready.net.prepare(doors.to(device, ready.dtype))
 
         def network(x: Tensor, t: Tensor) -> Tensor:
-            return ready.net(
-                x.to(ready.dtype), t, constant, frame_is_given=inputs.is_given, frame_index=frame_index.expand(batch, -1)
-            ).float()
+            return ready.net(x.to(ready.dtype), t, constant, **frames_door).float()
 
         return system.process.denoiser(network)
 
@@ -192,8 +204,8 @@ def sample(
         interval=settings.guidance_interval, rescale=settings.guidance_rescale, process=system.process,
     )  # fmt: skip
     noise = NoiseSource(latent, seeds)
-    sigma = system.process.path.sigma(matrix[0]).to(device, torch.float32)[:, None, None]   # (T, 1, 1); 0 for given frames
-    x = inputs.given + sigma * noise().to(device)
+    sigma = system.process.path.sigma(matrix[0]).to(device, torch.float32)  # (T,), 0 for given frames
+    x = inputs.given + sigma[:, None, None] * noise().to(device)
     z = SAMPLERS[settings.sampler](denoise, x, system.process.path, matrix, noise=noise, on_step=on_step)
     return system.autoencoder.decode(z).float()
 
@@ -203,7 +215,9 @@ def settle(system: System, **asked: Any) -> Settings:
     values = system.defaults | {key: value for key, value in asked.items() if value is not None}
     settings = Settings(**values)
     if settings.num_frames < 1:
-        raise ValueError(f"num_frames={settings.num_frames}: a video has at least one frame. Try {system.defaults['num_frames']}.")
+        raise ValueError(
+            f"num_frames={settings.num_frames}: a video has at least one frame. Try {system.defaults['num_frames']}."
+        )
     if not 0 < settings.fps <= 1000:
         raise ValueError(f"fps={settings.fps}: frames per second are above 0. Try {system.defaults['fps']}.")
     multiple = side_multiple(system)
@@ -211,7 +225,10 @@ def settle(system: System, **asked: Any) -> Settings:
         side = getattr(settings, name)
         if side % multiple or side < multiple:
             low = max(multiple, side // multiple * multiple)
-            raise ValueError(f"{name}={side}: {system.name} makes sides in multiples of {multiple} pixels. Try {low} or {low + multiple}.")
+            raise ValueError(
+                f"{name}={side}: {system.name} makes sides in multiples of {multiple} pixels. "
+                f"Try {low} or {low + multiple}."
+            )
     if settings.sampler not in SAMPLERS:
         raise ValueError(f"sampler={settings.sampler!r} is not known. {nearest(settings.sampler, SAMPLERS)}")
     return settings
@@ -219,13 +236,15 @@ def settle(system: System, **asked: Any) -> Settings:
 
 def side_multiple(system: System) -> int:
     """What heights and widths are multiples of: the autoencoder's stride times the denoiser's patch."""
-    return system.autoencoder.stride * getattr(system.denoiser.config, "patch", 1)          # type: ignore[operator, return-value]
+    parts: dict[str, Any] = dict(system.parts)
+    return parts["autoencoder"].stride * getattr(parts["denoiser"].config, "patch", 1)
 
 
 def latent_shape(system: System, size: Size) -> tuple[int, int, int, int]:
     """(C, T, h, w) of the latents of a clip."""
-    stride: int = system.autoencoder.stride                                                 # type: ignore[assignment]
-    return system.denoiser.config.in_channels, size.num_frames, size.height // stride, size.width // stride   # type: ignore[union-attr, return-value]
+    parts: dict[str, Any] = dict(system.parts)
+    stride = parts["autoencoder"].stride
+    return parts["denoiser"].config.in_channels, size.num_frames, size.height // stride, size.width // stride
 
 
 def frames_hash(frames: np.ndarray) -> str:
@@ -234,7 +253,7 @@ def frames_hash(frames: np.ndarray) -> str:
 
 
 def recipe(ready: Prepared, request: Request, settings: Settings, seed: int) -> dict[str, Any]:
-    """Everything that decides a video, JSON-able: it rides inside the file, and `flipbook replay` makes the video again from it."""
+    """Everything that decides a video, JSON-able. It rides inside the file; `flipbook replay` works from it."""
     how = asdict(settings) | {"dtype": str(ready.dtype).removeprefix("torch."), "compile": ready.compiled}
     return {
         "made_by": "flipbook",
@@ -243,5 +262,9 @@ def recipe(ready: Prepared, request: Request, settings: Settings, seed: int) -> 
         "settings": how,
         "seed": seed,
         "versions": machine.versions(),
-        "machine": {"device": str(ready.device), "threads": torch.get_num_threads(), "cpu": torch.backends.cpu.get_cpu_capability()},
+        "machine": {
+            "device": str(ready.device),
+            "threads": torch.get_num_threads(),
+            "cpu": torch.backends.cpu.get_cpu_capability(),
+        },
     }

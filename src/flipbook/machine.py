@@ -26,7 +26,7 @@ def cpu_flags() -> frozenset[str]:
 
 
 def fast_dtype(device: torch.device | str = "cpu") -> torch.dtype:
-    """bfloat16 where its matrix products are faster than float32's: CPUs with avx512_bf16, GPUs that know it. Else float32."""
+    """bfloat16 where its products beat float32's: CPUs with avx512_bf16 or AMX, GPUs that know it. Else float32."""
     import torch
 
     if torch.device(device).type == "cuda":

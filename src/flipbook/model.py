@@ -21,7 +21,9 @@ class UnknownWords(UserWarning):
 
     def __init__(self, words: Sequence[str]):
         self.words = list(words)
-        super().__init__(f"this model has never seen {', '.join(map(repr, words))}: the video will not show {'it' if len(words) == 1 else 'them'}.")
+        listed = ", ".join(map(repr, words))
+        shown = "it" if len(words) == 1 else "them"
+        super().__init__(f"this model has never seen {listed}: the video will not show {shown}.")
 
 
 class Model:
@@ -32,9 +34,12 @@ class Model:
         self._prepared: dict[torch.dtype | str | None, Prepared] = {}
 
     @classmethod
-    def from_pretrained(cls, name_or_folder: str | Path = "thumb", *, device: torch.device | str = "cpu", compile: bool = False) -> Model:
-        """A shipped model by name, or any model folder. compile: spend half a minute once to make every video faster."""
-        return cls(from_pretrained(model_folder(name_or_folder), device=device), source=str(name_or_folder), compile=compile)
+    def from_pretrained(
+        cls, name_or_folder: str | Path = "thumb", *, device: torch.device | str = "cpu", compile: bool = False
+    ) -> Model:
+        """See `flipbook.load`."""
+        system = from_pretrained(model_folder(name_or_folder), device=device)
+        return cls(system, source=str(name_or_folder), compile=compile)
 
     def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> Path:
         """Write the model as a folder; see `flipbook.save_pretrained`."""
@@ -52,12 +57,14 @@ class Model:
         dtype: torch.dtype | str | None = None,
         **settings: Any,
     ) -> Video | list[Video]:
-        """One video for a sentence or a list of conditions; a list of videos for several of them, or for `num_videos` above 1.
+        """One video for a sentence or a list of conditions; a list for several of them, or for `num_videos` above 1.
 
         Settings as in `flipbook.generate.generate`. Warns `UnknownWords` once for words that training never saw.
         """
         requests = as_requests(conditions)
-        self._warn_of_unknown_words([text for request in requests for text in (text_of(request).prompt, text_of(request).negative_prompt)])
+        self._warn_of_unknown_words(
+            [text for request in requests for text in (text_of(request).prompt, text_of(request).negative_prompt)]
+        )
         if dtype not in self._prepared:
             self._prepared[dtype] = prepare(self.system, dtype=dtype, compile=self.compile, source=self.source)
         videos = generate(self._prepared[dtype], requests, **settings)
@@ -72,7 +79,10 @@ class Model:
 
 
 def load(name_or_folder: str | Path = "thumb", *, device: torch.device | str = "cpu", compile: bool = False) -> Model:
-    """A shipped model by name, or any model folder in flipbook's layout. Raises ValueError if there is none, or it is not whole."""
+    """A shipped model by name, or any model folder. Raises ValueError if there is none, or it is not whole.
+
+    compile: spend half a minute once to make every video faster.
+    """
     return Model.from_pretrained(name_or_folder, device=device, compile=compile)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ import torch
 
 from flipbook import machine
 from flipbook.conditions import from_json
-from flipbook.generate import frames_hash, generate, prepare
-from flipbook.interop.folder import from_pretrained, model_folder, weights_hash
+from flipbook.generate import Settings, frames_hash, generate, prepare
+from flipbook.interop.folder import from_pretrained, model_folder
 from flipbook.video import Video, VideoError, read_recipe
 
 RECIPE_KEYS = ("model", "conditions", "settings", "seed", "versions", "machine", "frames_sha256")
@@ -33,7 +33,9 @@ class Replay:
     differences: list[str]
 
 
-def replay(path: str | os.PathLike[str], *, model: str | None = None, progress: Callable[[int, int], None] | None = None) -> Replay:
+def replay(
+    path: str | os.PathLike[str], *, model: str | None = None, progress: Callable[[int, int], None] | None = None
+) -> Replay:
     """Make the video of a file again by its own recipe, with as many threads as then.
 
     model: a name or folder to use instead of the one that the recipe names.
@@ -42,16 +44,23 @@ def replay(path: str | os.PathLike[str], *, model: str | None = None, progress: 
     path = Path(path)
     recipe = read_recipe(path)
     if recipe is None or recipe.get("made_by") != "flipbook":
-        raise VideoError(f"{path} carries no recipe: only videos that `flipbook generate` made, and did not pass through other tools, can be replayed.")
+        raise VideoError(
+            f"{path} carries no recipe, so it cannot be made again. Files of `flipbook generate` carry one until another"
+            " tool rewrites them; NAME.json beside them will do as well."
+        )
     if lacks := [key for key in RECIPE_KEYS if key not in recipe]:
-        raise VideoError(f"the recipe in {path} has no {', '.join(lacks)}: another version of flipbook made it. Try that version.")
+        raise VideoError(f"the recipe in {path} has no {', '.join(lacks)}: another version of flipbook made it.")
+    settings = dict(recipe["settings"])
+    dtype, compile = settings.pop("dtype", None), settings.pop("compile", False)
+    if strange := settings.keys() - {field.name for field in fields(Settings)}:
+        raise VideoError(f"the recipe in {path} sets {', '.join(strange)}: another version of flipbook made it.")
     source = model or recipe["model"]["source"]
     if source is None:
-        raise ValueError(f"{path} was made from weights in memory, which have no name. Save them and say --model FOLDER.")
+        raise ValueError(
+            f"{path} was made from weights in memory, which have no name. Save them and say --model FOLDER."
+        )
     system = from_pretrained(model_folder(source), device=recipe["machine"]["device"])
-    differences = list(_differences(recipe, weights_hash(system)))
-    settings = dict(recipe["settings"])
-    ready = prepare(system, dtype=settings.pop("dtype"), compile=settings.pop("compile"), source=recipe["model"]["source"])
+    ready = prepare(system, dtype=dtype, compile=compile, source=recipe["model"]["source"])
     threads = torch.get_num_threads()
     torch.set_num_threads(recipe["machine"]["threads"])
     try:
@@ -59,7 +68,8 @@ def replay(path: str | os.PathLike[str], *, model: str | None = None, progress: 
     finally:
         torch.set_num_threads(threads)
     same_frames = frames_hash(video.frames) == recipe["frames_sha256"]
-    return Replay(video, same_frames, same_frames and path.is_file() and _written(video, path.suffix) == path.read_bytes(), differences)
+    same_file = same_frames and path.is_file() and _written(video, path.suffix) == path.read_bytes()
+    return Replay(video, same_frames, same_file, _differences(recipe, ready.record["weights_sha256"]))
 
 
 def _differences(recipe: dict[str, Any], weights: str) -> list[str]:

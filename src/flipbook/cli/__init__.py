@@ -1,4 +1,4 @@
-"""The command line: `flipbook NAME ...` runs the function NAME of `flipbook.cli.NAME`, imported only then, so that help is instant."""
+"""The command line: `flipbook NAME ...` runs the function NAME of `flipbook.cli.NAME`, imported only then."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXAMPLE = 'flipbook generate "a red circle moves right on a black background"'
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command. Exits with 0 when it went well, 1 when it could not be done, 2 when it was asked in a wrong way."""
+    """Run one command. Exits with 0 when all went well, 1 when it could not be done, 2 when it was asked wrongly."""
     name, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if name in ("-h", "--help", "help"):
         print(help_text())
@@ -40,8 +40,8 @@ def help_text() -> str:
     rows = [f"  {name:<10}{says}" for name, says in COMMANDS.items()]
     return "\n".join([
         "Usage: flipbook COMMAND ...", "", "Make, animate, train and measure video by diffusion.", "",
-        "Commands:", *rows, "", "flipbook COMMAND --help says more, flipbook --version which one this is. To begin with:",
-        f"  {EXAMPLE}",
+        "Commands:", *rows, "",
+        "`flipbook COMMAND --help` says more, `flipbook --version` which one this is. To begin with:", f"  {EXAMPLE}",
     ])  # fmt: skip
 
 
@@ -54,7 +54,7 @@ def _run(name: str, arguments: Sequence[str]) -> None:
     app.command(name, help=None)(getattr(importlib.import_module(f"flipbook.cli.{name}"), name))
     try:
         app(args=list(arguments), prog_name=f"flipbook {name}")
-    except (ValueError, OSError) as error:                                  # what a user can mend; anything else is ours
+    except (ValueError, OSError) as error:  # what a user can mend; anything else is ours
         _fail(str(error))
 
 

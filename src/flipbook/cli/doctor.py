@@ -12,7 +12,13 @@ import typer
 if TYPE_CHECKING:
     import torch
 
-ENCODERS = {"libx264": "mp4, mov, mkv", "libx264rgb": "lossless mp4", "ffv1": "lossless mkv", "libvpx-vp9": "webm", "aac": "sound"}
+ENCODERS = {
+    "libx264": "mp4, mov, mkv",
+    "libx264rgb": "lossless mp4",
+    "ffv1": "lossless mkv",
+    "libvpx-vp9": "webm",
+    "aac": "sound",
+}
 """Encoders that the formats need, and what each is for."""
 
 
@@ -38,7 +44,7 @@ def examine() -> dict[str, dict[str, Any]]:
     return {
         "versions": machine.versions(),
         "speed": speed(),
-        "models": {name: "shipped" for name in shipped_models()} or {"none": "this installation carries no weights"},
+        "models": dict.fromkeys(shipped_models(), "shipped") or {"none": "this installation carries no weights"},
         "encoders": encoders(),
         "extras": extras(),
     }
@@ -103,8 +109,13 @@ def extras() -> dict[str, str]:
             assert package is not None
             found.setdefault(extra[1], []).append(package[0])
     missing = {extra: [p for p in packages if version(p) is None] for extra, packages in found.items()}
-    return {extra: f"missing {', '.join(names)}: pip install 'flipbook[{extra}]'" if names else "installed" for extra, names in missing.items()}
+    return {
+        extra: f"missing {', '.join(names)}: pip install 'flipbook[{extra}]'" if names else "installed"
+        for extra, names in missing.items()
+    }
 
 
 def _in_words(value: Any) -> str:
-    return {True: "yes", False: "no", None: "none"}.get(value, str(value)) if isinstance(value, bool | None) else str(value)
+    if value is None:
+        return "none"
+    return ("no", "yes")[value] if isinstance(value, bool) else str(value)

@@ -15,25 +15,37 @@ def generate(
     prompt: Annotated[str, typer.Argument(help="What the video shows. May be empty when pictures are given.")] = "",
     first_frame: Annotated[Path | None, typer.Option(help="A picture that the video starts with.")] = None,
     last_frame: Annotated[Path | None, typer.Option(help="A picture that it ends with.")] = None,
-    frames: Annotated[list[str] | None, typer.Option(metavar="I=PATH", help="A picture at frame I, from 0, or from the end at -1. Repeatable.")] = None,
+    frames: Annotated[
+        list[str] | None,
+        typer.Option(metavar="I=PATH", help="A picture at frame I, from 0, or from the end at -1. Repeatable."),
+    ] = None,
     num_frames: Annotated[int | None, typer.Option(help="Length in frames.")] = None,
     fps: Annotated[float | None, typer.Option(help="Frames per second.")] = None,
     height: Annotated[int | None, typer.Option(help="Pixels.")] = None,
     width: Annotated[int | None, typer.Option(help="Pixels.")] = None,
     num_inference_steps: Annotated[int | None, typer.Option(help="Steps of the sampler.")] = None,
-    guidance_scale: Annotated[float | None, typer.Option(help="How strictly the words are followed; 1 is no guidance.")] = None,
+    guidance_scale: Annotated[
+        float | None, typer.Option(help="How strictly the words are followed; 1 is no guidance.")
+    ] = None,
     negative_prompt: Annotated[str, typer.Option(help="What guidance leads away from.")] = "",
     sampler: Annotated[str | None, typer.Option(help="For instance euler, heun, dpmpp_2m, unipc.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same video.")] = 0,
     num_videos: Annotated[int, typer.Option(help="How many, with seeds counting up.", min=1)] = 1,
     model: Annotated[str, typer.Option(help="A shipped model's name, or a model folder.")] = "thumb",
-    output: Annotated[Path | None, typer.Option(help="File (.mp4 .webm .gif .webp ...) or folder. Default: outputs/WORDS-SEED.mp4")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="File (.mp4 .webm .gif .webp ...) or folder. Default: outputs/WORDS-SEED.mp4")
+    ] = None,
     dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16. Default: what is fast here.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    compile: Annotated[bool, typer.Option("--compile", help="Compile first: slow to start, faster for each video.")] = False,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Compile first: slow to start, faster for each video.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, no progress bar.")] = False,
 ) -> None:
-    """Make a video from a sentence, from pictures, or from both; writes it with its contact sheet and recipe, overwrites nothing."""
+    """Make a video from a sentence, from pictures, or from both.
+
+    Writes the video with its contact sheet and its recipe, and overwrites nothing.
+    """
     conditions = _conditions(prompt, negative_prompt, first_frame, last_frame, frames or [])
     settings: dict[str, Any] = {
         "num_frames": num_frames, "fps": fps, "height": height, "width": width, "sampler": sampler,
@@ -49,7 +61,7 @@ def generate(
     loaded = load(model, device=device, compile=compile)
     with progress_bar("generating", show=not json) as progress, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UnknownWords)
-        videos = loaded.generate([conditions], **settings, progress=progress)
+        videos: list[Any] = loaded.generate([conditions], **settings, progress=progress)  # type: ignore[assignment]
     unknown = [word for w in caught if isinstance(w.message, UnknownWords) for word in w.message.words]
     for w in caught:
         typer.echo(f"note: {w.message}", err=True)
@@ -62,14 +74,17 @@ def generate(
         sheet = video.write_sheet(sheet_path(path), title=prompt or None)
         written.append({"path": str(path), "sheet": str(sheet), "seed": video.recipe["seed"], "unknown_words": unknown})
         if not json:
-            typer.echo(f"{path}  ({len(video)} frames of {video.height}x{video.width} at {video.fps:g} fps, sheet {sheet.name})")
+            shape = f"{len(video)} frames of {video.height}x{video.width} at {video.fps:g} fps"
+            typer.echo(f"{path}  ({shape}, sheet {sheet.name})")
     if json:
         from json import dumps
 
         typer.echo(dumps(written, indent=1))
 
 
-def _conditions(prompt: str, negative_prompt: str, first: Path | None, last: Path | None, frames: list[str]) -> list[Condition]:
+def _conditions(
+    prompt: str, negative_prompt: str, first: Path | None, last: Path | None, frames: list[str]
+) -> list[Condition]:
     pictures: dict[int, Path] = {}
     for item in frames:
         index, equals, path = item.partition("=")
@@ -77,7 +92,9 @@ def _conditions(prompt: str, negative_prompt: str, first: Path | None, last: Pat
             raise ValueError(f"--frames {item!r} is not I=PATH. Try --frames 8=middle.png")
         pictures[int(index)] = Path(path)
     if not prompt.strip() and first is None and last is None and not pictures:
-        raise ValueError('nothing was asked for. Try flipbook generate "a red circle moves right on a black background".')
+        from flipbook.cli import EXAMPLE
+
+        raise ValueError(f"nothing was asked for. Try {EXAMPLE}")
 
     from flipbook.conditions import FirstFrame, Frames, LastFrame, Text
 

@@ -35,7 +35,7 @@ def free_path(path: Path) -> Path:
 
 
 def output_path(output: Path | None, name: str, num_videos: int, seed: int) -> Path:
-    """A free path for one video. output: a file, a folder that exists, or None for `outputs/`; `name` is used in a folder."""
+    """A free path for a video. output: a file, a folder that exists (there `name` is used), or None for `outputs/`."""
     if output is None or output.is_dir():
         return free_path((output or Path("outputs")) / f"{name}-{seed}.mp4")
     return free_path(output if num_videos == 1 else output.with_name(f"{output.stem}-{seed}{output.suffix}"))

@@ -14,7 +14,10 @@ def replay(
     output: Annotated[Path | None, typer.Option(help="Write the new video here as well.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Make a video again from the recipe inside its file and say whether it is identical. Exits with 1 if the frames differ."""
+    """Make a video again from the recipe inside its file and say whether it is identical.
+
+    Exits with 1 if the frames differ.
+    """
     from flipbook.cli.output import free_path, progress_bar
     from flipbook.replay import replay as run
 
@@ -27,12 +30,12 @@ def replay(
     if json:
         from json import dumps
 
-        typer.echo(dumps({"same_frames": again.same_frames, "same_file": again.same_file,
-                          "differences": again.differences, "path": written}, indent=1))
+        result = {"same_frames": again.same_frames, "same_file": again.same_file, "differences": again.differences}
+        typer.echo(dumps(result | {"path": written}, indent=1))
     else:
-        what = "identical: the same frames and the same file" if again.same_file else (
-            "the same frames, bit for bit; the file's bytes differ" if again.same_frames else "NOT identical: the frames differ")
-        typer.echo(f"{file}: {what}")
+        verdicts = ("NOT identical: the frames differ", "the same frames, bit for bit; the file's bytes differ",
+                    "identical: the same frames and the same file")  # fmt: skip
+        typer.echo(f"{file}: {verdicts[again.same_frames + again.same_file]}")
         for difference in again.differences:
             typer.echo(f"  {difference}")
         if written:

@@ -1,11 +1,11 @@
 """Model folders in the layout of diffusers, written whole and read strictly.
 
-    model_index.json                            which class each part is, and the settings `generate` starts from
-    denoiser/config.json                        + diffusion_pytorch_model.safetensors
-    vae/config.json                             + diffusion_pytorch_model.safetensors
-    text_encoder/config.json                    + model.safetensors
-    scheduler/scheduler_config.json             noise path and prediction
-    card.json                                   where the weights come from and what they can do
+model_index.json                            which class each part is, and the settings `generate` starts from
+denoiser/config.json                        + diffusion_pytorch_model.safetensors
+vae/config.json                             + diffusion_pytorch_model.safetensors
+text_encoder/config.json                    + model.safetensors
+scheduler/scheduler_config.json             noise path and prediction
+card.json                                   where the weights come from and what they can do
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from flipbook.interop.registry import from_config, to_config
 from flipbook.hints import nearest
+from flipbook.interop.registry import from_config, to_config
 from flipbook.systems.base import System
 
 INDEX, CARD, SCHEDULER = "model_index.json", "card.json", "scheduler/scheduler_config.json"
@@ -62,10 +62,12 @@ def save_pretrained(system: System, folder: str | Path, *, dtype: torch.dtype | 
     return folder
 
 
-def from_pretrained(folder: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> System:
+def from_pretrained(
+    folder: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> System:
     """Read a model folder, ready for inference. Floating weights come in `dtype`.
 
-    Raises ValueError, with the file's name, for anything missing, unknown, damaged or left over, keys and shapes included.
+    Raises ValueError, with the file's name, for anything missing, unknown, damaged or left over, keys included.
     """
     folder = Path(folder)
     index = _read_json(folder / INDEX)
@@ -87,12 +89,18 @@ def model_folder(name_or_folder: str | Path) -> Path:
     if (SHIPPED / path / INDEX).is_file() and len(path.parts) == 1:
         return SHIPPED / path
     if path.exists():
-        raise ValueError(f"{path} holds no {INDEX}: it is not a model folder. Try the `model` folder of a training's output.")
+        raise ValueError(
+            f"{path} holds no {INDEX}: it is not a model folder. Try the `model` folder of a training's output."
+        )
     shipped = shipped_models()
     if not shipped and len(path.parts) == 1:
-        raise ValueError(f"model {str(path)!r}: this installation carries no weights. Train them with `flipbook train recipes/...`, "
-                         "or install flipbook again from a release.")
-    raise ValueError(f"model {str(path)!r} is neither a folder nor shipped with flipbook. {nearest(str(path), shipped)}")
+        raise ValueError(
+            f"model {str(path)!r}: this installation carries no weights. Train them with `flipbook train recipes/...`, "
+            "or install flipbook again from a release."
+        )
+    raise ValueError(
+        f"model {str(path)!r} is neither a folder nor shipped with flipbook. {nearest(str(path), shipped)}"
+    )
 
 
 def shipped_models() -> list[str]:
@@ -101,7 +109,7 @@ def shipped_models() -> list[str]:
 
 
 def weights_hash(system: System) -> str:
-    """SHA-256 over the names, shapes and float32 values of all weights: equal for equal weights, however they are stored."""
+    """SHA-256 over names, shapes and float32 values of all weights: equal for equal weights, however they are stored."""
     digest = hashlib.sha256()
     for part, network in sorted(system.parts.items()):
         for key, value in sorted(network.state_dict().items()):
@@ -118,7 +126,7 @@ def card_hash(card: dict[str, Any]) -> str:
 
 
 def describe(folder: str | Path) -> dict[str, Any]:
-    """What a model folder holds, read from its headers alone: parts with class, parameters, dtypes and bytes; defaults; card."""
+    """What a model folder holds, from its headers alone: parts with class, parameters, dtypes, bytes; defaults; card."""
     folder = Path(folder)
     index, parts = _read_json(folder / INDEX), {}
     for part, (sub, weights) in PARTS.items():
@@ -127,8 +135,13 @@ def describe(folder: str | Path) -> dict[str, Any]:
             slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (a safetensors file is no dict)
             sizes = [torch.Size(s.get_shape()).numel() for s in slices.values()]
             dtypes = sorted({s.get_dtype() for s in slices.values()})
-        parts[part] = {"class": config.pop("_class_name"), "parameters": sum(sizes), "dtypes": dtypes,
-                       "bytes": (folder / sub / weights).stat().st_size, "config": config}
+        parts[part] = {
+            "class": config.pop("_class_name"),
+            "parameters": sum(sizes),
+            "dtypes": dtypes,
+            "bytes": (folder / sub / weights).stat().st_size,
+            "config": config,
+        }
     return {
         "name": index.get("name", folder.name),
         "folder": str(folder),
@@ -151,7 +164,9 @@ def _write_folder(system: System, folder: Path, dtype: torch.dtype | None) -> No
         config = to_config(network)
         _write_json(folder / sub / "config.json", config)
         save_file(_stored(network, dtype), folder / sub / weights, metadata={"format": "pt"})
-        (folder / sub / weights).chmod((folder / sub / "config.json").stat().st_mode)       # safetensors writes for the owner alone
+        (folder / sub / weights).chmod(
+            (folder / sub / "config.json").stat().st_mode
+        )  # safetensors writes for the owner alone
         index[sub] = ["flipbook", config["_class_name"]]
     (folder / SCHEDULER).parent.mkdir()
     _write_json(folder / SCHEDULER, to_config(system.process))
@@ -163,7 +178,10 @@ def _write_folder(system: System, folder: Path, dtype: torch.dtype | None) -> No
 def _stored(network: nn.Module, dtype: torch.dtype | None) -> dict[str, Tensor]:
     parameters = {name for name, _ in network.named_parameters()}
     return {
-        key: value.detach().cpu().to(dtype if dtype and key in parameters and value.is_floating_point() else value.dtype).contiguous()
+        key: value.detach()
+        .cpu()
+        .to(dtype if dtype and key in parameters and value.is_floating_point() else value.dtype)
+        .contiguous()
         for key, value in network.state_dict().items()
     }
 
@@ -173,16 +191,23 @@ def _read_part(folder: Path, weights: str, dtype: torch.dtype) -> nn.Module:
         network: nn.Module = from_config(_read_json(folder / "config.json"), str(folder / "config.json"))
     path = folder / weights
     with _opened(path):
-        pass                                                                # a named error before the real reading
+        pass  # a named error before the real reading
     found, wanted = load_file(path), network.state_dict()
     problems = {
         "missing": sorted(wanted.keys() - found.keys()),
         "not used": sorted(found.keys() - wanted.keys()),
-        "of another shape": [f"{k} {tuple(found[k].shape)}, not {tuple(wanted[k].shape)}"
-                             for k in sorted(found.keys() & wanted.keys()) if found[k].shape != wanted[k].shape],
+        "of another shape": [
+            f"{k} {tuple(found[k].shape)}, not {tuple(wanted[k].shape)}"
+            for k in sorted(found.keys() & wanted.keys())
+            if found[k].shape != wanted[k].shape
+        ],
     }
     if any(problems.values()):
-        lines = [f"  {len(keys)} {what}: {', '.join(keys[:6])}{', ...' if len(keys) > 6 else ''}" for what, keys in problems.items() if keys]
+        lines = [
+            f"  {len(keys)} {what}: {', '.join(keys[:6])}{', ...' if len(keys) > 6 else ''}"
+            for what, keys in problems.items()
+            if keys
+        ]
         raise ValueError("\n".join([f"{path} does not fit {folder / 'config.json'}:", *lines]))
     found = {key: value.to(dtype) if value.is_floating_point() else value for key, value in found.items()}
     network.load_state_dict(found, assign=True)
@@ -190,7 +215,7 @@ def _read_part(folder: Path, weights: str, dtype: torch.dtype) -> nn.Module:
 
 
 class _Unfilled(TorchFunctionMode):
-    """Leaves new weights as they are in memory: they are about to be read. (The meta device would do, but imports for a second.)"""
+    """Leaves new weights unset: they are about to be read. (The meta device would do as well, but imports for a second.)"""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func.__name__ in ("normal_", "uniform_", "kaiming_uniform_", "xavier_uniform_"):

@@ -1,4 +1,7 @@
-"""Classes by name, and objects to JSON and back. A model folder can only name what stands in this table; nothing is imported from a file."""
+"""Classes by name, and objects to JSON and back.
+
+A model folder can only name what stands in this table; nothing is imported because a file says so.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ CLASSES: dict[str, str] = {
     "EDM": "flipbook.process.path",
     "VP": "flipbook.process.vp",
 }
-"""Class name to its module. A network `Name` is built from the dataclass `NameConfig` beside it; the others are dataclasses themselves."""
+"""Class name to module. A network is built from the dataclass `<name>Config` beside it; the others are dataclasses."""
 
 
 def to_config(thing: Any) -> dict[str, Any]:
@@ -27,7 +30,9 @@ def to_config(thing: Any) -> dict[str, Any]:
         raise ValueError(f"{name} cannot be saved: it is not in flipbook.interop.registry.CLASSES. Add it there.")
     config = thing if is_dataclass(thing) else thing.config
     values = {f.name: getattr(config, f.name) for f in fields(config)}
-    return {"_class_name": name} | {k: to_config(v) if type(v).__name__ in CLASSES else _plain(v) for k, v in values.items()}
+    return {"_class_name": name} | {
+        k: to_config(v) if type(v).__name__ in CLASSES else _plain(v) for k, v in values.items()
+    }
 
 
 def from_config(config: dict[str, Any], origin: str) -> Any:
@@ -35,9 +40,11 @@ def from_config(config: dict[str, Any], origin: str) -> Any:
     values = dict(config)
     name = values.pop("_class_name", None)
     if name not in CLASSES:
-        raise ValueError(f"{origin}: class {name!r} is not known to this version of flipbook. {nearest(str(name), CLASSES)}")
+        raise ValueError(
+            f"{origin}: class {name!r} is not known to this version of flipbook. {nearest(str(name), CLASSES)}"
+        )
     module = importlib.import_module(CLASSES[name])
-    made = getattr(module, name)
+    made: Any = getattr(module, name)
     config_class = made if is_dataclass(made) else getattr(module, f"{name}Config")
     known = {f.name for f in fields(config_class)}
     for key in values:

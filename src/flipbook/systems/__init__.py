@@ -50,4 +50,3 @@ def changed(config: Any, changes: dict[str, Any], where: str = "") -> Any:
         old = getattr(config, key)
         values[key] = changed(old, value, f"{where}{key}.") if is_dataclass(old) and isinstance(value, dict) else value
     return replace(config, **values)
-

@@ -1,0 +1,211 @@
+"""The command line: light before it is heavy, nothing overwritten, errors in one line."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from flipbook import Video, save_pretrained
+from flipbook.cli import COMMANDS, main
+from flipbook.cli.output import free_path, output_path, slug
+from flipbook.video import read_recipe
+from tiny import tiny_system
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run a command in an empty folder with a tiny model; returns its exit code and what it printed."""
+    save_pretrained(tiny_system(), tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        try:
+            main(arguments)
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+
+def test_help_and_version_import_nothing_heavy():
+    code = (
+        "import sys; from flipbook.cli import main; main(['--help']); main(['--version']); print(sorted(sys.modules))"
+    )
+    out = python(code)
+    assert "Usage: flipbook COMMAND" in out
+    for heavy in ("torch", "numpy", "av", "typer", "rich", "pydantic"):
+        assert f"'{heavy}'" not in out
+
+
+def test_help_names_every_command_and_every_command_is_there():
+    out = python("from flipbook.cli import main; main(['--help'])")
+    for name in COMMANDS:
+        assert f"  {name}" in out
+        assert callable(getattr(importlib.import_module(f"flipbook.cli.{name}"), name))
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_command_explains_itself_without_torch(name):
+    code = f"""
+import sys
+from flipbook.cli import main
+try:
+    main(["{name}", "--help"])
+finally:
+    assert "torch" not in sys.modules
+"""
+    assert f"flipbook {name}" in python(code)
+
+
+def test_generate_writes_video_sheet_and_recipe(run):
+    code, out, err = run("generate", "a red circle falls", "--model", "model", "--seed", "3")
+    path = Path("outputs/a-red-circle-falls-3.mp4")
+    assert (code, err) == (0, "")
+    assert out.startswith(str(path))
+    assert Video.read(path).frames.shape == (4, 32, 32, 3)
+    with Image.open("outputs/a-red-circle-falls-3-sheet.png") as sheet:
+        assert sheet.width > 64
+    assert read_recipe(path) == read_recipe(path.with_suffix(".json"))
+    assert read_recipe(path)["seed"] == 3
+
+
+def test_generate_overwrites_nothing(run):
+    for _ in range(3):
+        assert run("generate", "a red circle", "--model", "model", "--output", "clip.gif")[0] == 0
+    assert sorted(p.name for p in Path().glob("*.gif")) == ["clip-2.gif", "clip-3.gif", "clip.gif"]
+    Path("out").mkdir()
+    code, out, _ = run(
+        "generate", "a red circle", "--model", "model", "--num-videos", "2", "--seed", "5", "--output", "out", "--json"
+    )
+    assert code == 0
+    assert [(item["path"], item["seed"]) for item in json.loads(out)] == [
+        ("out/a-red-circle-5.mp4", 5),
+        ("out/a-red-circle-6.mp4", 6),
+    ]
+
+
+def test_generate_passes_every_setting_on(run):
+    code, out, err = run(
+        "generate", "a red circle", "--model", "model", "--num-frames", "3", "--fps", "12", "--height", "48",
+        "--width", "16", "--num-inference-steps", "2", "--guidance-scale", "2.5", "--negative-prompt", "blue",
+        "--sampler", "heun", "--dtype", "float32", "--output", "a.mkv", "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    recipe = read_recipe(json.loads(out)[0]["path"])
+    assert recipe["settings"] == {
+        "num_frames": 3, "fps": 12.0, "height": 48, "width": 16, "sampler": "heun", "num_inference_steps": 2,
+        "guidance_scale": 2.5, "guidance_interval": None, "guidance_rescale": 0.0, "dtype": "float32", "compile": False,
+    }  # fmt: skip
+    assert recipe["conditions"] == [{"kind": "Text", "prompt": "a red circle", "negative_prompt": "blue"}]
+    video = Video.read("a.mkv")
+    assert (video.frames.shape, video.fps) == ((3, 48, 16, 3), 12.0)
+
+
+def test_pictures_are_given_by_place(run):
+    for name, value in (("first", 0), ("middle", 128), ("last", 255)):
+        Image.fromarray(np.full((32, 32, 3), value, np.uint8)).save(f"{name}.png")
+    code, _, err = run(
+        "generate",
+        "--model",
+        "model",
+        "--first-frame",
+        "first.png",
+        "--last-frame",
+        "last.png",
+        "--frames",
+        "1=middle.png",
+    )
+    assert code == 0, err
+    given = read_recipe("outputs/video-0.mp4")["conditions"][1]
+    assert list(given["pictures"]) == ["0", "1", "3"]
+
+
+def test_unknown_words_are_told_on_the_error_stream(run):
+    code, out, err = run("generate", "a red zebra", "--model", "model", "--json")
+    assert code == 0
+    assert "'zebra'" in err
+    assert json.loads(out)[0]["unknown_words"] == ["zebra"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["generat", "x"], 2, "Did you mean 'generate'"),
+        (["generate"], 1, "nothing was asked for"),
+        (["generate", "x", "--bogus"], 2, "--bogus"),
+        (["generate", "x", "--model", "nowhere"], 1, "'nowhere'"),
+        (["generate", "x", "--model", "model", "--height", "40"], 1, "Try 32 or 48"),
+        (["generate", "x", "--model", "model", "--frames", "first.png"], 1, "is not I=PATH"),
+        (["generate", "x", "--model", "model", "--dtype", "int3"], 1, "float32"),
+        (["replay", "model/card.json"], 1, "no recipe"),
+        (["replay", "nowhere.mp4"], 1, "nowhere.mp4"),
+    ],
+)
+def test_mistakes_end_in_one_line_and_leave_nothing(run, arguments, code, says):
+    got, out, err = run(*arguments)
+    assert (got, out) == (code, "")
+    assert says in err
+    assert "Traceback" not in err
+    assert os.listdir() == ["model"]
+
+
+def test_replay_makes_the_same_file_again(run):
+    Image.fromarray(np.full((40, 32, 3), 90, np.uint8)).save("first.png")
+    run("generate", "a red circle", "--model", "model", "--first-frame", "first.png", "--output", "a.mp4")
+    Path("first.png").unlink()  # the recipe carries its pictures
+    code, out, err = run("replay", "a.mp4")
+    assert (code, err) == (0, "")
+    assert "identical" in out
+    code, out, _ = run("replay", "a.mp4", "--json", "--output", "b.mp4")
+    assert json.loads(out) == {"same_frames": True, "same_file": True, "differences": [], "path": "b.mp4"}
+    assert Path("a.mp4").read_bytes() == Path("b.mp4").read_bytes()
+
+
+def test_replay_of_a_video_among_several_is_identical_too(run):
+    run("generate", "a red circle", "--model", "model", "--num-videos", "3", "--output", "a.webm")
+    assert run("replay", "a-2.webm")[0] == 0
+
+
+def test_replay_tells_what_changed(run):
+    run("generate", "a red circle", "--model", "model", "--output", "a.mp4")
+    save_pretrained(tiny_system(seed=1), "other")
+    code, out, _ = run("replay", "a.mp4", "--model", "other")
+    assert code == 1
+    assert "NOT identical" in out
+    assert "weights of tiny are not those of then" in out
+
+
+def test_doctor_reports_as_json(run):
+    code, out, _ = run("doctor", "--json")
+    report = json.loads(out)
+    assert code == 0
+    assert report["versions"]["torch"]
+    assert report["speed"]["float32 GFLOP/s"] > 0
+    assert report["encoders"]["libx264"].startswith("yes")
+    assert "models" in report
+    assert run("doctor")[1].startswith("versions\n")
+
+
+def test_names_of_files_come_from_sentences(tmp_path):
+    assert slug("A red circle, moves right!") == "a-red-circle-moves-right"
+    assert slug("../../etc/passwd") == "etc-passwd"
+    assert slug("ü") == "video"
+    assert len(slug("word " * 100)) <= 60
+    assert output_path(tmp_path / "x.gif", "name", 2, 7) == tmp_path / "x-7.gif"
+    (tmp_path / "x.json").write_text("{}")
+    assert free_path(tmp_path / "x.mp4") == tmp_path / "x-2.mp4"
