@@ -134,7 +134,7 @@ def test_every_weight_learns_after_one_step():
 
 def test_sizes_and_configs_that_cannot_work_say_what_to_try():
     x, t, doors = inputs(size=5)
-    with pytest.raises(ValueError, match="5x5 is no multiple of the patch size 2.*16 pixels"):
+    with pytest.raises(ValueError, match=r"5x5 is no multiple of the patch size 2.*16 pixels"):
         awake(CONFIG)(x, t, doors)
     with pytest.raises(ValueError, match="even number of channels"):
         DiTConfig(dim=30, num_heads=4)

@@ -2,7 +2,7 @@ import torch
 
 from flipbook.encoders.words import WordEncoder, WordEncoderConfig, split_words
 
-CONFIG = WordEncoderConfig(words=("a", "red", "blue", "circle", "moves"), dim=16, depth=1, num_heads=2, max_words=12, num_spare=8)
+CONFIG = WordEncoderConfig(words=("a", "red", "blue", "circle", "moves"), dim=16, depth=1, num_heads=2, max_words=20, num_spare=8)
 
 
 def encoder():

@@ -45,7 +45,7 @@ def test_full_attention_on_one_frame_is_spatial_attention():
 
 
 def test_an_unknown_pattern_is_named_with_the_known_ones():
-    with pytest.raises(ValueError, match="'diagonal' is unknown.*temporal"):
+    with pytest.raises(ValueError, match=r"'diagonal' is unknown.*temporal"):
         attend(*qkv(), GRID, "diagonal")
 
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from clips import batch
 from flipbook import systems
 from flipbook.objectives.base import build_objective
-from tests.objectives.test_denoising import batch
 
 
 def objective(**options):

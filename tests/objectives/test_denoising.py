@@ -2,20 +2,11 @@ import numpy as np
 import pytest
 import torch
 
+from clips import batch
 from flipbook import systems
 from flipbook.data.batch import Batch
 from flipbook.objectives.base import build_objective
 from flipbook.objectives.denoising import DenoisingOptions, Draw, given_frames
-
-
-def batch(n=4, frames=3):
-    g = torch.Generator().manual_seed(0)
-    return Batch(
-        video=torch.rand(n, 3, frames, 16, 16, generator=g) * 2 - 1,
-        captions=["a red circle falls", "a blue square", "", "a white star spins"][:n],
-        frame_index=torch.arange(float(frames)).expand(n, frames),
-        fps=torch.full((n,), 8.0), index=list(range(n)), source=["test"] * n,
-    )
 
 
 def rows(b, keep):

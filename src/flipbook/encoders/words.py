@@ -58,9 +58,9 @@ class WordEncoder(nn.Module):
         return [w for w in dict.fromkeys(split_words(text)) if w not in self.row_of]
 
     def encode(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        """Rows (B, L, dim) and mask (B, L), True = a word is there. L is the longest sentence, rounded up to a multiple of 8."""
+        """Rows (B, L, dim) and mask (B, L), True = a word is there. L is the longest sentence, rounded up to a multiple of 16."""
         rows = [self.tokenise(text) for text in texts]
-        length = min(-(-max(map(len, rows)) // 8) * 8, self.config.max_words + 1)
+        length = min(-(-max(map(len, rows)) // 16) * 16, self.config.max_words + 1)
         device = self.position.device
         ids = torch.tensor([r + [0] * (length - len(r)) for r in rows], device=device)
         mask = torch.tensor([[True] * len(r) + [False] * (length - len(r)) for r in rows], device=device)

@@ -7,12 +7,13 @@ interruption.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+from flipbook.hints import nearest
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -69,9 +70,7 @@ OBJECTIVES: dict[str, str | Callable[[Any, Mapping[str, Any]], Objective]] = {
 def build_objective(name: str, system: Any, options: Mapping[str, Any]) -> Objective:
     """The objective called `name` over `system`. Raises ValueError naming the nearest known objective."""
     if name not in OBJECTIVES:
-        near = difflib.get_close_matches(name, OBJECTIVES, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(sorted(OBJECTIVES))}."
-        raise ValueError(f"objective {name!r} is not known. {hint}")
+        raise ValueError(f"objective {name!r} is not known. {nearest(name, OBJECTIVES)}")
     build = OBJECTIVES[name]
     if isinstance(build, str):
         build = importlib.import_module(build).build

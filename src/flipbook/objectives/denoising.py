@@ -14,7 +14,6 @@ from flipbook.data.batch import Batch
 from flipbook.data.seeds import derive_seed
 from flipbook.nn.doors import Doors
 from flipbook.objectives.base import Losses
-from flipbook.process.process import expand_t
 from flipbook.systems.base import System
 
 GOLDEN = 0.6180339887498949
