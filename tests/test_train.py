@@ -53,9 +53,10 @@ def crash():
     raise MemoryError
 
 
+@pytest.mark.parametrize("log_every", [1, 7])  # lines that are lived again, and a line whose window spans the crash
 @pytest.mark.parametrize("optimizer", [{"lr": 0.01}, {"name": "muon", "lr": 0.01}])
-def test_a_run_that_crashed_and_was_resumed_is_the_uninterrupted_run_bit_for_bit(tmp_path, optimizer):
-    plan = {"optimizer": optimizer, "log": {"every": 7, "tensorboard": False}}  # a log window that spans the crash
+def test_a_run_that_crashed_and_was_resumed_is_the_uninterrupted_run_bit_for_bit(tmp_path, optimizer, log_every):
+    plan = {"optimizer": optimizer, "log": {"every": log_every, "tensorboard": False}}
     train(toy_recipe(tmp_path / "whole", **plan), objective=toy())
     with pytest.raises(MemoryError):
         train(toy_recipe(tmp_path / "cut", **plan), objective=toy(13 * 4 + 1, crash))
@@ -128,6 +129,12 @@ def test_validation_does_not_change_what_is_learnt(tmp_path):
     train(toy_recipe(tmp_path / "never", validation={"every": 0}))
     often, never = weights(tmp_path / "often"), weights(tmp_path / "never")
     assert all(torch.equal(often[name], never[name]) for name in often)
+
+
+def test_validation_runs_in_eval_mode_and_training_in_training_mode(tmp_path):
+    objective = toy()
+    train(toy_recipe(tmp_path), objective=objective)
+    assert objective.modes == {("train", True), ("validate", False)}
 
 
 def test_validation_compares_with_the_untrained_network_level_by_level(tmp_path):

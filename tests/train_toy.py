@@ -30,11 +30,13 @@ class Toy:
         self.poison: int | None = options.get("poison")
         self.at: int | None = None
         self.event: Callable[[], None] = lambda: None
+        self.modes: set[tuple[str, bool]] = set()
 
     def trainable(self) -> nn.Module:
         return self.parts
 
     def loss(self, batch: Batch, seeds: Sequence[int], *, t: Tensor | None = None) -> Losses:
+        self.modes.add(("train" if t is None else "validate", self.parts.training))
         if self.at in batch.index and t is None:
             self.event()
         chances = [torch.Generator().manual_seed(seed) for seed in seeds]

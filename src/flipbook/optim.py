@@ -198,8 +198,7 @@ class Average:
         try:
             yield
         finally:
-            with torch.no_grad():
-                copy_tensors(live, self._live, partial=True)
+            copy_tensors(live, self._live, partial=True)
 
 
 @torch.no_grad()
