@@ -102,6 +102,11 @@ def test_a_short_cosine_table_follows_the_continuous_formula():
     torch.testing.assert_close(VP("cosine").alpha(t.double()), (f(t.double()) / f(torch.zeros(1))).double())
 
 
+def test_the_last_step_of_a_cosine_table_is_bounded():
+    abar = VP("cosine").alpha(level_times(torch.tensor([998, 999]), 1000)) ** 2
+    assert abar[1] / abar[0] == pytest.approx(1 - 0.999)
+
+
 @pytest.mark.parametrize(
     "build",
     [

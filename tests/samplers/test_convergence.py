@@ -7,8 +7,8 @@ from functools import partial
 
 import pytest
 import torch
-from analytic import Mixture
 
+from analytic import Mixture
 from flipbook.process import EDM, VP, Cosine, RectifiedFlow, noise_levels
 from flipbook.samplers import sample_ddim, sample_dpmpp_2m, sample_euler, sample_heun, sample_unipc
 

@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 import torch
-from analytic import Mixture, well_apart
 
+from analytic import Mixture, well_apart
 from flipbook.process import (
     EDM,
     VP,
@@ -126,6 +126,29 @@ def test_frames_that_start_late_still_get_their_full_order(name):
         for matrix in (noise_levels(8, 4), pyramid_levels(8, 4, delay=3))
     )
     torch.testing.assert_close(plain, staircase, rtol=0, atol=1e-6)
+
+
+@every_sampler
+def test_a_pause_changes_nothing(name):
+    """A frame whose level stands still for a while takes up its memory where it left it."""
+    path = VP("cosine")
+    mixture = Mixture(path, torch.zeros(1, *SHAPE), 0.5)
+    silent = lambda: torch.zeros(2, *SHAPE)
+    x = initial_noise(SHAPE, [1, 2])
+    plain = noise_levels(8, 4)
+    pauses = torch.stack(
+        [plain[[0, 1, 2, 3, 3, 3, 4, 5, 6, 7, 8]][:, 0], plain[[0, 0, 1, 2, 3, 4, 5, 6, 6, 7, 8]][:, 1]]
+    )
+    pauses = torch.cat([pauses, pauses]).T
+    a, b = (SAMPLERS[name](mixture.denoise, x, path, matrix, noise=silent) for matrix in (plain, pauses))
+    torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("path", PATHS, ids=str)
+def test_third_order_starts_from_pure_noise_too(path):
+    mixture = well_apart(path)
+    x0 = run("unipc", path, noise_levels(20, 4), [0, 1], denoise=mixture.conditional(1), order=3)
+    assert (x0 - mixture.means[1]).abs().max() < 5 * mixture.std
 
 
 @every_sampler

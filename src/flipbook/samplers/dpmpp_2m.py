@@ -54,7 +54,7 @@ def sample_dpmpp_2m_sde(
     for step in steps(path, matrix, x):
         x, x0 = predict(denoise, x, step.t, step.i, state_hook, x0_hook)
         gain = -torch.log(step.decay)  # h, infinite from pure noise and to data, 0 in frames that stand still
-        known = (gain_before > 0) & gain_before.isfinite() & gain.isfinite()
+        known = (gain_before > 0) & gain.isfinite()  # an infinite gain before makes the slope 0 by itself
         slope = torch.where(known, gain / torch.where(known, 2.0 * gain_before, 1.0), 0.0)
         ahead = x0 + spread(slope, x) * (x0 - earlier)  # x0 half a step further
 

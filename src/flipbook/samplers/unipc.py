@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -26,8 +28,8 @@ def sample_unipc(
     order: earlier predictions that a step extrapolates from, plus one; 1, 2 or 3. The corrector adds one order and
            no network call: it re-uses the prediction of the next step. Each frame starts at order 1 (again after
            pure noise, where log(alpha / sigma) has no value) and comes down to order 1 in its last step.
-    M network calls, no noise. The corrector adds to the state that `state_hook` returned, and only in frames that
-    move on: one that pauses or is done keeps its bits.
+    M network calls, no noise. The corrector adds to the state that `state_hook` returned. A frame that pauses keeps its
+    bits: it is corrected when it moves on.
     Arguments: samplers/common.py. Returns x0, (B, C, T, H, W).
     """
     if order not in (1, 2, 3):
@@ -35,14 +37,13 @@ def sample_unipc(
     left = (matrix[1:] != matrix[:-1]).flip(0).cumsum(0).flip(0)  # (M, T) moves that each frame still has to make
     past: list[tuple[Tensor, Tensor]] = []  # predictions and their log(alpha / sigma) per frame, newest first
     usable = torch.zeros(x.shape[2], dtype=torch.long)  # how many of them each frame may use
-    last: tuple[Step, Tensor, Tensor, Tensor] | None = None  # the step before, its start, its end, its memory
+    last: _Moved | None = None
 
     for step in steps(path, matrix, x):
         x, x0 = predict(denoise, x, step.t, step.i, state_hook, x0_hook)
         if last is not None:
-            before, start, end, memory = last
-            corrected = _advance(before, start, past, memory, arrived_x0=x0)
-            x = choose(before.moves & step.moves, x + (corrected - end), x)
+            corrected = _advance(last.step, last.start, past, last.memory, arrived_x0=x0)
+            x = choose(last.step.moves & step.moves, x + (corrected - last.end), x)
 
         now = torch.log(step.alpha) - torch.log(step.sigma)
         remembered = [(x0, now), *past[: order - 1]]
@@ -53,12 +54,37 @@ def sample_unipc(
         ]
         memory = torch.where(step.moves, torch.minimum(usable, left[step.i] - 1).clamp(max=order - 1), 0)
         end = _advance(step, x, past, memory)
-        last = (step, x, end, memory)
+        last = _latest(_Moved(step, x, end, memory), last)
         usable = torch.where(step.moves, torch.where(now.isfinite(), usable + 1, 0), usable)
         x = step.land(x, end)
         if on_step:
             on_step(step.i, x, x0)
     return x
+
+
+@dataclass(frozen=True)
+class _Moved:
+    """The last step that each frame made: its levels, start and end (B, C, T, H, W) and memory (T,)."""
+
+    step: Step
+    start: Tensor
+    end: Tensor
+    memory: Tensor
+
+
+def _latest(new: _Moved, old: _Moved | None) -> _Moved:
+    """`new` in the frames that moved in it, `old` in the others."""
+    moves = new.step.moves
+    if old is None or bool(moves.all()):
+        return new
+    levels = ("t", "t_next", "alpha", "sigma", "alpha_next", "sigma_next")
+    merged = {name: torch.where(moves, getattr(new.step, name), getattr(old.step, name)) for name in levels}
+    return _Moved(
+        Step(new.step.i, **merged),
+        choose(moves, new.start, old.start),
+        choose(moves, new.end, old.end),
+        torch.where(moves, new.memory, old.memory),
+    )
 
 
 def _advance(
