@@ -23,7 +23,7 @@ def sample_unipc(
     state_hook: Hook | None = None,
     x0_hook: Hook | None = None,
 ) -> Tensor:
-    """Unified predictor-corrector on x0 with B_2(h) = e^-h - 1: arXiv 2302.04867, algorithms 5 to 8.
+    """Unified predictor-corrector on x0 with B_2(h) = e^-h - 1: arXiv 2302.04867, section 3.
 
     order: earlier predictions that a step extrapolates from, plus one; 1, 2 or 3. The corrector adds one order and
            no network call: it re-uses the prediction of the next step. Each frame starts at order 1 (again after
@@ -34,7 +34,7 @@ def sample_unipc(
     """
     if order not in (1, 2, 3):
         raise ValueError(f"order={order}: UniPC is stable up to order 3. Try 2.")
-    left = (matrix[1:] != matrix[:-1]).flip(0).cumsum(0).flip(0)  # (M, T) moves that each frame still has to make
+    left = (matrix[1:] != matrix[:-1]).cpu().flip(0).cumsum(0).flip(0)  # (M, T) moves each frame still has to make
     past: list[tuple[Tensor, Tensor]] = []  # predictions and their log(alpha / sigma) per frame, newest first
     usable = torch.zeros(x.shape[2], dtype=torch.long)  # how many of them each frame may use
     last: _Moved | None = None
@@ -112,8 +112,8 @@ def _advance(
 def _weights(nodes: list[Tensor], gain: Tensor, memory: Tensor, corrector: bool) -> Tensor:
     """Weights (K, T) of the differences at K nodes, in steps from here; the corrector has a last node at 1.
 
-    A frame with q nodes in use solves sum_k w_k node_k^(i - 1) = b_i for i = 1..q (arXiv 2302.04867, eq. 3 to 5);
-    its other weights are 0. One node takes 1/2, which is exact to the order it can reach (section 3.2 there).
+    A frame with q nodes in use solves sum_k w_k node_k^(i - 1) = b_i for i = 1..q (arXiv 2302.04867, theorem 3.1);
+    its other weights are 0. One node takes 1/2, which reaches the same order.
     """
     ahead = [torch.ones_like(gain)] if corrector else []
     weights = torch.zeros(len(nodes) + len(ahead), len(gain), dtype=gain.dtype)
