@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import typer
 
 COMMANDS = {
     "generate": "Make a video from a sentence, from pictures, or from both.",
@@ -45,15 +49,20 @@ def help_text() -> str:
     ])  # fmt: skip
 
 
-def _run(name: str, arguments: Sequence[str]) -> None:
+def command(name: str) -> typer.Typer:
+    """One command as an application of its own."""
     import importlib
 
     import typer
 
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(name, help=None)(getattr(importlib.import_module(f"flipbook.cli.{name}"), name))
+    app.command(name)(getattr(importlib.import_module(f"flipbook.cli.{name}"), name))
+    return app
+
+
+def _run(name: str, arguments: Sequence[str]) -> None:
     try:
-        app(args=list(arguments), prog_name=f"flipbook {name}")
+        command(name)(args=list(arguments), prog_name=f"flipbook {name}")
     except (ValueError, OSError) as error:  # what a user can mend; anything else is ours
         _fail(str(error))
 
