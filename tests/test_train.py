@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from flipbook.checkpoint import list_checkpoints
+from flipbook.checkpoint import CheckpointError, list_checkpoints
 from flipbook.data import world
 from flipbook.objectives.base import OBJECTIVES
 from flipbook.train import NonFiniteLoss, train
@@ -173,6 +174,19 @@ def test_the_saved_model_holds_the_averaged_weights(tmp_path):
     model, learnt = load_file(tmp_path / "model" / "net.safetensors"), weights(tmp_path)
     assert all(torch.equal(tensor, learnt[f"ema/{name}"]) for name, tensor in model.items())
     assert not all(torch.equal(tensor, learnt[f"model/{name}"]) for name, tensor in model.items())
+
+
+def test_a_model_folder_that_cannot_be_written_is_named_and_the_one_before_stays(tmp_path):
+    class FullDisk(Toy):
+        def save(self, folder):
+            super().save(folder)
+            if list_checkpoints(tmp_path)[-1].name == "checkpoint-000020":
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(CheckpointError, match=r"the checkpoint is saved, but not the model folder .*No space left"):
+        train(toy_recipe(tmp_path), objective=FullDisk())
+    assert (tmp_path / "model" / "net.safetensors").is_file()
+    assert not list(tmp_path.glob(".unfinished*"))
 
 
 def test_the_sample_sheet_has_a_row_per_prompt_and_the_frames_side_by_side(tmp_path):

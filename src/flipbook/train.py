@@ -23,10 +23,11 @@ from typing import Any
 
 import torch
 import yaml
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from flipbook import parallel
-from flipbook.checkpoint import list_checkpoints, load_newest, save_checkpoint
+from flipbook.checkpoint import CheckpointError, list_checkpoints, load_newest, save_checkpoint
 from flipbook.data.batch import Batch
 from flipbook.data.seeds import derive_seed
 from flipbook.data.sources.prefetch import batches, naming_dead_workers
@@ -229,10 +230,16 @@ def _save_model(objective: Objective, folder: Path) -> None:
     fresh, old = folder.with_name(f".unfinished-{folder.name}"), folder.with_name(f".unfinished-old-{folder.name}")
     for path in (fresh, old):
         shutil.rmtree(path, ignore_errors=True)
-    objective.save(fresh)
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(fresh, folder)
+    try:
+        objective.save(fresh)
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(fresh, folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise CheckpointError(
+            f"the checkpoint is saved, but not the model folder {folder} ({error}). Free some space, then --resume."
+        ) from error
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -282,7 +289,7 @@ def _log_scores(log: TrainLog, run: Run) -> None:
     log.record(run.step, validation={**asdict(run.scores), "against_untrained": ratio})
     log.say(
         f"step {run.step}: validation loss {run.scores.loss:.5f}"
-        + (f", {ratio:.3f} of the untrained network's" if ratio is not None and run.step else "")
+        + (f", {ratio:.3f} of what it was before training" if ratio is not None and run.step else "")
     )
 
 

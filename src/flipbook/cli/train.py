@@ -37,13 +37,12 @@ def train(
         typer.echo(yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False).rstrip())
         return
 
-    from flipbook.checkpoint import CheckpointError
     from flipbook.data.sources.prefetch import DataWorkerError
     from flipbook.train import NonFiniteLoss
     from flipbook.train import train as run
 
     try:
         run(plan, resume=resume)
-    except (ValueError, CheckpointError, DataWorkerError, NonFiniteLoss) as error:
+    except (ValueError, OSError, DataWorkerError, NonFiniteLoss) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
