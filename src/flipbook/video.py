@@ -69,7 +69,7 @@ class Video:
                 f"frames are {getattr(f, 'dtype', type(f).__name__)} of shape {tuple(getattr(f, 'shape', ()))}: "
                 "a video holds uint8 (T, H, W, 3) with at least one frame. For tensors, see flipbook.shapes."
             )
-        if not 0 < self.fps < 100_000:
+        if not 1e-4 <= self.fps <= 1e5:
             raise ValueError(f"fps={self.fps}: frames per second are a positive number, such as 8 or 29.97.")
         t = self.times
         if t is not None and (t.shape != (len(f),) or t[0] != 0 or np.any(np.diff(t) <= 0) or t[-1] >= self.seconds):

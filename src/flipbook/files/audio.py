@@ -10,6 +10,8 @@ import numpy as np
 from flipbook.files.errors import DamagedVideo
 from flipbook.video import Audio
 
+FAR = 60.0  # seconds up to which samples are counted from the beginning: exact where stamps are rounded (1 ms in mkv)
+
 
 def read_audio(path: Path, start: float, end: float) -> Audio | None:
     """The sound between `start` and `end` seconds after the first frame of the video; None if the file is silent.
@@ -25,7 +27,7 @@ def read_audio(path: Path, start: float, end: float) -> Audio | None:
         origin = video_start(file) + start
         rate = stream.codec_context.sample_rate
         resampler = av.AudioResampler(format="fltp", rate=rate)
-        if start > 1:  # decoders of speech and music need a moment to settle, so begin a second early
+        if start > FAR:  # a second early, because decoders of sound need a moment to settle
             file.seek(int((origin - 1) * av.time_base), backward=True)
         pieces: list[tuple[int, np.ndarray]] = []
         try:

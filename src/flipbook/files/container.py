@@ -12,7 +12,7 @@ import math
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -23,20 +23,7 @@ from flipbook.files.errors import DamagedVideo, NotAVideo
 from flipbook.files.resize import ToRGB
 from flipbook.files.select import Clock, clock_of
 
-ONE_PACKET_ONE_FRAME = {
-    "h264",
-    "hevc",
-    "vp9",
-    "av1",
-    "libdav1d",
-    "mpeg4",
-    "ffv1",
-    "prores",
-    "mjpeg",
-    "gif",
-    "dnxhd",
-    "rawvideo",
-}
+ONE_PACKET_ONE_FRAME = {"h264", "hevc", "vp9", "av1", "libdav1d", "mpeg4", "ffv1", "prores", "mjpeg", "rawvideo"}
 PATIENCE = 60.0  # seconds of decoding without a single new frame before we call a file damaged
 
 
@@ -48,14 +35,28 @@ class Container:
     """An open file. `count` frames at presentation stamps `stamps` (in ticks of `tick`), read by `frames(indices)`."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
+        self.open()
+        try:
+            self.height, self.width = self.stream.height, self.stream.width
+            self.tick = float(self.stream.time_base or Fraction(1, 1000))
+            self.keys: list[tuple[int, int]] | None = (
+                None  # (presentation, decoding) stamp of each key frame, if listed
+            )
+            self.stamps, self.last_length = self.list_packets() or self.list_frames()
+        except BaseException:
+            self.file.close()
+            raise
+
+    def open(self) -> None:
+        """Open the file at its beginning and choose the stream. Raises NotAVideo."""
         import av
 
-        self.path = path
         try:
-            self.file = av.open(f"file:{path}", metadata_errors="replace")
+            self.file = av.open(f"file:{self.path}", metadata_errors="replace")
         except (av.error.FFmpegError, OSError) as error:
             raise NotAVideo(
-                f"{path}: no known video format ({strerror(error)}). Try mp4, mov, mkv, webm, gif, webp or png."
+                f"{self.path}: no known video format ({strerror(error)}). Try mp4, mov, mkv, webm, gif, webp or png."
             ) from None
         try:
             self.stream = self.choose_stream()
@@ -63,14 +64,8 @@ class Container:
             self.file.close()
             raise
         self.codec = self.stream.codec_context.name
-        self.height, self.width = self.stream.height, self.stream.width
-        self.tick = float(self.stream.time_base or Fraction(1, 1000))
-        self.stream.thread_type = "AUTO" if self.width * self.height > 512 * 512 else "NONE"
-        self.keys: list[tuple[int, int]] | None = None  # (presentation, decoding) stamp of each key frame, if listed
-        self.stamps, self.last_length = self.list_packets() or self.list_frames()
-        if not len(self.stamps):
-            self.file.close()
-            raise DamagedVideo(f"{path}: there is a video stream ({self.codec}), but not one frame can be decoded.")
+        self.decoder = self.choose_decoder()
+        self.stream.thread_type = "AUTO" if self.stream.width * self.stream.height > 512 * 512 else "NONE"
 
     def choose_stream(self) -> Any:
         """The first stream of moving pictures; cover art does not count. Raises NotAVideo for sound alone."""
@@ -85,6 +80,14 @@ class Container:
         raise NotAVideo(
             f"{self.path}: there are no moving pictures in this file{sound}. Give a file with a video stream."
         )
+
+    def choose_decoder(self) -> Any:
+        """The stream's own, but libvpx for webm with transparency, which libav's VP8 and VP9 decoders leave out."""
+        import av
+
+        if self.codec in ("vp8", "vp9") and self.stream.metadata.get("alpha_mode") == "1":
+            return av.CodecContext.create({"vp8": "libvpx", "vp9": "libvpx-vp9"}[self.codec], "r")
+        return self.stream.codec_context
 
     @property
     def count(self) -> int:
@@ -124,6 +127,8 @@ class Container:
         """Stamps of all frames by decoding the whole file; frames without a usable stamp are spaced evenly."""
         self.keys = None
         stamps = [frame.pts for frame in self.decode()]
+        if not stamps:
+            raise DamagedVideo(f"{self.path}: not one frame of the {self.codec} stream can be decoded. Make it again.")
         if None in stamps or any(b <= a for a, b in itertools.pairwise(stamps)):
             step = 1 / float(self.stream.average_rate or self.stream.guessed_rate or 25) / self.tick
             return np.arange(len(stamps)) * step, step * self.tick
@@ -167,11 +172,13 @@ class Container:
         raise Unlisted
 
     def rewind(self, stamp: int | None = None) -> None:
-        """To the key frame at or before a decoding stamp, or to the very beginning."""
-        start = min(self.stream.start_time or 0, 0)
-        target = start - 10 * round(1 / self.tick) if stamp is None else stamp  # B-frames decode earlier than they show
-        with suppress(OSError):  # some formats cannot seek before their first packet, and then stand there already
-            self.file.seek(target, stream=self.stream, backward=True, any_frame=False)
+        """To the key frame at or before a decoding stamp, or to the very beginning, which not all formats can seek to."""
+        if stamp is None:
+            self.file.close()
+            self.open()
+        else:
+            self.file.seek(stamp, stream=self.stream, backward=True, any_frame=False)
+            self.decoder.flush_buffers()
 
     def decode(self, rewind: bool = True) -> Iterator[Any]:
         """Decoded frames in the order of presentation."""
@@ -180,7 +187,7 @@ class Container:
         since = time.monotonic()
         with self.named_errors():
             for packet in self.file.demux(self.stream):
-                for frame in packet.decode():
+                for frame in self.decoder.decode(packet):
                     yield frame
                     since = time.monotonic()
                 if time.monotonic() - since > PATIENCE:

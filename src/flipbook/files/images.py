@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".ppm", ".pgm", ".jp2"}
 FOLDER_FPS = 8.0  # the rate of a folder of images that does not state one
 FOLDER_CLOCK = "video.json"  # what a folder that we wrote says about rate, times and recipe
-SLOWEST_TICK = 0.01  # gif counts in hundredths of a second
+ORIENTATION_TAG = 0x0112
+GIF_TICK = 0.01  # gif counts in hundredths of a second
 
 
 def open_image(path: Path) -> Image.Image:
@@ -29,12 +32,22 @@ def open_image(path: Path) -> Image.Image:
 
     from PIL import Image
 
+    with decoding(path, "the picture"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # read.py judges size
+        return Image.open(path)
+
+
+@contextmanager
+def decoding(path: Path, what: str) -> Iterator[None]:
+    """Pillow's many ways to say that a picture is broken, as one."""
+    from PIL import Image
+
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # read.py judges size
-            return Image.open(path)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DamagedVideo(f"{path}: the picture cannot be decoded ({error}). Make or copy it again.") from error
+        yield
+    except (OSError, EOFError, SyntaxError, struct.error, ValueError, Image.DecompressionBombError) as error:
+        if isinstance(error, VideoError):
+            raise
+        raise DamagedVideo(f"{path}: {what} cannot be decoded ({error}). Make or copy it again.") from error
 
 
 def pixels(image: Image.Image, to_rgb: ToRGB) -> np.ndarray:
@@ -52,6 +65,12 @@ def pixels(image: Image.Image, to_rgb: ToRGB) -> np.ndarray:
     return to_rgb(av.VideoFrame.from_ndarray(array, name.lower() + ("24" if name == "RGB" else "")))
 
 
+def shown_size(image: Image.Image) -> tuple[int, int]:
+    """(height, width) after the EXIF orientation; 5 to 8 are the quarter turns."""
+    sides = (image.height, image.width)
+    return sides if image.getexif().get(ORIENTATION_TAG, 1) < 5 else sides[::-1]
+
+
 class Animation:
     """A gif, webp, png (animated or not), jpeg, ...: one file, one or more frames."""
 
@@ -60,7 +79,7 @@ class Animation:
         image = open_image(path)
         self.first = 1 if image.info.get("default_image") else 0  # a poster for viewers that know no animation
         self.count = getattr(image, "n_frames", 1) - self.first
-        self.height, self.width = image.height, image.width
+        self.height, self.width = shown_size(image)
         self.codec = (image.format or "").lower()
         self.pixel_format = image.mode
         self.image = image
@@ -69,31 +88,30 @@ class Animation:
         """Frame lengths as browsers show them: 0 and 10 ms mean 100 ms. A still picture stays for one second."""
         lengths = []
         for i in range(self.count):
-            self.seek(i)
-            if self.codec == "webp":
-                self.image.load()  # Pillow knows a webp frame's length only then
+            self.show(i)
             stated = float(self.image.info.get("duration", 0) or 0)
             lengths.append(0.1 if stated <= 10 else stated / 1000)
         if self.count == 1:
-            return clock_of(np.zeros(1), lengths[0] if "duration" in self.image.info else 1.0, SLOWEST_TICK, ())
+            return clock_of(np.zeros(1), lengths[0] if "duration" in self.image.info else 1.0, GIF_TICK, ())
         times = np.concatenate([[0.0], np.cumsum(lengths)[:-1]])
-        return clock_of(times, lengths[-1], SLOWEST_TICK if self.codec == "gif" else 0.001, ())
+        return clock_of(times, lengths[-1], GIF_TICK if self.codec == "gif" else 0.001, ())
 
-    def seek(self, index: int) -> None:
-        try:
+    def close(self) -> None:
+        self.image.close()
+
+    def show(self, index: int) -> None:
+        """Make `image` the frame of this index, and its `info` that frame's."""
+        with decoding(self.path, f"frame {index} of {self.count}"):
             self.image.seek(self.first + index)
-        except (EOFError, OSError, SyntaxError) as error:
-            raise DamagedVideo(f"{self.path}: frame {index} of {self.count} cannot be decoded ({error}).") from error
+            if self.codec == "webp":
+                self.image.load()  # Pillow knows the length of a webp frame only then
 
     def frames(self, indices: np.ndarray, to_rgb: ToRGB) -> Iterator[np.ndarray]:
         for index in indices:
-            self.seek(int(index))
-            try:
-                yield pixels(self.image, to_rgb)
-            except (OSError, SyntaxError) as error:
-                raise DamagedVideo(
-                    f"{self.path}: frame {index} of {self.count} cannot be decoded ({error})."
-                ) from error
+            self.show(int(index))
+            with decoding(self.path, f"frame {index} of {self.count}"):
+                rgb = pixels(self.image, to_rgb)
+            yield rgb
 
 
 class Folder:
@@ -106,10 +124,10 @@ class Folder:
         self.path = path
         self.names = sorted(names, key=lambda p: natural(p.name))
         self.count = len(names)
-        first = open_image(self.names[0])
-        self.height, self.width = first.height, first.width
-        self.codec = (first.format or "").lower()
-        self.pixel_format = first.mode
+        with open_image(self.names[0]) as first:
+            self.height, self.width = shown_size(first)
+            self.codec = (first.format or "").lower()
+            self.pixel_format = first.mode
         clock = path / FOLDER_CLOCK
         self.stated = read_folder_clock(clock) if clock.is_file() else {}
 
@@ -121,15 +139,15 @@ class Folder:
         rate = float(self.stated.get("fps") or fps or FOLDER_FPS)
         return Clock(np.arange(self.count) / rate, self.count / rate, rate, True)
 
+    def close(self) -> None:
+        """Nothing is held open between images."""
+
     def frames(self, indices: np.ndarray, to_rgb: ToRGB) -> Iterator[np.ndarray]:
         size = None
         for index in indices:
             name = self.names[int(index)]
-            with open_image(name) as image:
-                try:
-                    frame = pixels(image, to_rgb)
-                except (OSError, SyntaxError) as error:
-                    raise DamagedVideo(f"{name}: the picture cannot be decoded ({error}).") from error
+            with open_image(name) as image, decoding(name, "the picture"):
+                frame = pixels(image, to_rgb)
             if size not in (None, frame.shape):
                 raise VideoError(
                     f"{name}: {frame.shape[1]}x{frame.shape[0]} pixels, but the images before it have "

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flipbook.files.audio import hears
@@ -52,13 +52,12 @@ class VideoFacts:
 
 def probe(path: PathLike) -> VideoFacts:
     """Look at a video file, an image or a folder of images. Decodes every frame once. Raises VideoError."""
-    source = open_source(path)
-    path = Path(path)
-    if isinstance(source, Container):
-        try:
-            return container_facts(source)
-        finally:
-            source.close()
+    with closing(open_source(path)) as source:
+        return container_facts(source) if isinstance(source, Container) else image_facts(source)
+
+
+def image_facts(source: Animation | Folder) -> VideoFacts:
+    path = source.path
     clock = source.clock()
     files = [path] if isinstance(source, Animation) else source.names
     return VideoFacts(
@@ -82,11 +81,10 @@ def probe(path: PathLike) -> VideoFacts:
 
 
 def container_facts(source: Container) -> VideoFacts:
-    frames = source.decode()
-    first = next(frames)
-    turns, mirrored = orientation(first)
-    if 1 + sum(1 for _ in frames) != source.count:  # packets promised another number than the decoder shows
+    if sum(1 for _ in source.decode()) != source.count:  # packets promised another number than the decoder shows
         source.stamps, source.last_length = source.list_frames()
+    first = next(source.decode())
+    turns, mirrored = orientation(first)
     clock = source.clock()
     names = source.file.format.name.split(",")  # "mov,mp4,m4a,...": one reader, many names
     sides = (first.height, first.width)

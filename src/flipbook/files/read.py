@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
@@ -45,8 +46,7 @@ def read_video(
     from flipbook.files.audio import read_audio
     from flipbook.files.recipe import read_recipe
 
-    source = open_source(path)
-    try:
+    with closing(open_source(path)) as source:
         clock = source.clock(fps) if isinstance(source, Folder) else source.clock()
         try:
             chosen = select(clock, fps=fps, start=start, end=end, start_frame=start_frame, num_frames=num_frames)
@@ -55,9 +55,6 @@ def read_video(
         to_rgb = ToRGB(height, width, fit, background, source.codec)
         frames = gather(source, chosen, to_rgb)
         sound = read_audio(Path(path), chosen.start, chosen.end) if audio and isinstance(source, Container) else None
-    finally:
-        if isinstance(source, Container):
-            source.close()
     return Video(frames, chosen.fps, sound, read_recipe(path), chosen.times)
 
 

@@ -10,6 +10,9 @@ import numpy as np
 
 from flipbook.files.errors import VideoError
 
+LONGEST_FRAME = 3600.0  # seconds; a stated length beyond is damage
+MOST_FRAMES = 100_000_000
+
 
 @dataclass(frozen=True)
 class Clock:
@@ -46,7 +49,7 @@ def nice_rate(rate: float) -> Fraction:
     for nice in simple_rates(rate):
         if nice and abs(float(nice) - rate) < 1e-5 * rate:
             return nice
-    return Fraction(rate).limit_denominator(10_000)
+    return Fraction(rate).limit_denominator(100_000)
 
 
 def simple_rates(rate: float) -> list[Fraction]:
@@ -66,15 +69,17 @@ def clock_of(
     """
     times = times - times[0]
     n = len(times)
+    if last_length is None or not 0 < last_length < LONGEST_FRAME:
+        last_length = None
     if n == 1:
-        length = last_length if last_length and last_length > 0 else next((1 / float(h) for h in hints if h), 1.0)
+        length = last_length or next((1 / float(h) for h in hints if h and h > 1 / LONGEST_FRAME), 1.0)
         return Clock(times, length, float(nice_rate(1 / length)), True)
     measured = (n - 1) / times[-1]
     grid = np.arange(n)
     for rate in (*hints, *simple_rates(measured), measured):
         if rate and np.abs(times - grid / float(rate)).max() <= 1.01 * tick:
             return Clock(grid / float(rate), n / float(rate), float(rate), True)
-    end = times[-1] + (last_length if last_length and last_length > 0 else 1 / measured)
+    end = times[-1] + (last_length or 1 / measured)
     return Clock(times, end, n / end, False)
 
 
@@ -83,6 +88,8 @@ def frames_on_screen(times: np.ndarray, end: float, fps: float, start: float = 0
     if not 0 < fps < 100_000:
         raise VideoError(f"fps={fps}: frames per second are a positive number, such as 8 or 29.97.")
     count = max(1, round((end - start) * fps))
+    if count > MOST_FRAMES:
+        raise VideoError(f"fps={fps}: {end - start:.4g} seconds make {count} frames. Try a window (start, num_frames).")
     moments = start + np.arange(count) / fps
     return np.maximum(np.searchsorted(times, moments + 1e-6, side="right") - 1, 0)
 
