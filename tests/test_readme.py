@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import typer
-from tiny import tiny_system
 
 from flipbook import save_pretrained
 from flipbook.cli import COMMANDS, command
+from tiny import tiny_system
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [path for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")) if path.is_file()]
