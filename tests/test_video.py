@@ -8,8 +8,9 @@ import sys
 import numpy as np
 import pytest
 
+from flipbook.files.container import Container
 from flipbook.video import Audio, Video, VideoError
-from footage import gradients, numbered, numbers_of, tone, video
+from footage import encode, gradients, numbered, numbers_of, tone, video
 
 LOSSY = ["clip.mp4", "clip.mov", "clip.mkv", "clip.webm", "clip.gif", "clip.webp"]
 EXACT = ["clip.mp4", "clip.mov", "clip.mkv", "clip.webm", "clip.webp", "clip"]
@@ -104,6 +105,15 @@ def test_a_window_is_the_same_cut_out_of_the_whole(tmp_path, name):
         assert np.array_equal(window.frames, whole[first : first + count])
     assert numbers_of(Video.read(path, start=1.0, end=2.0).frames) == list(range(8, 16))
     assert numbers_of(Video.read(path, start=1.0, num_frames=3, fps=4).frames) == [8, 10, 12]
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv"])
+def test_a_late_window_costs_a_seek_and_not_the_whole_file(tmp_path, monkeypatch, name):
+    path, decoded = encode(tmp_path / name, numbered(60), g="10", bf="2"), []
+    decode = Container.decode
+    monkeypatch.setattr(Container, "decode", lambda *a, **k: (decoded.append(f) or f for f in decode(*a, **k)))
+    assert numbers_of(Video.read(path, start_frame=45, num_frames=3).frames) == [45, 46, 47]
+    assert len(decoded) <= 8
 
 
 @pytest.mark.parametrize(
@@ -243,6 +253,18 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
         video(8).write(tmp_path / name)
     assert [p.name for p in tmp_path.iterdir()] == [name]
     assert np.array_equal(Video.read(tmp_path / name).frames, old)
+
+
+def test_a_new_video_does_not_inherit_the_recipe_of_the_one_it_replaces(tmp_path):
+    video(2, recipe={"seed": 1}).write(tmp_path / "clip.mp4")
+    assert Video.read(video(2).write(tmp_path / "clip.mp4")).recipe is None
+
+
+def test_an_overwritten_recipe_is_the_new_one(tmp_path):
+    for seed in (1, 2):
+        path = video(2, recipe={"seed": seed}).write(tmp_path / "clip.mp4")
+    assert Video.read(path).recipe == {"seed": 2}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["clip.json", "clip.mp4"]
 
 
 @pytest.mark.parametrize(

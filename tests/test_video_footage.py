@@ -55,14 +55,24 @@ def test_every_clip_survives_a_round_trip_frame_for_frame(shared_clips, table, t
         assert moments(back) == pytest.approx(moments(clip), abs=0.001)
 
 
+def drift_after_ten_trips(first: Video, path) -> float:
+    """Mean change in grey levels over all pixels and colours."""
+    clip = first
+    for _ in range(10):
+        clip = Video.read(clip.write(path))
+    return float(abs((clip.frames.astype(float) - first.frames).mean()))
+
+
+def test_ten_trips_through_mp4_move_real_footage_by_at_most_a_tenth_of_a_grey_level(shared_clips, tmp_path):
+    clip = Video.read(shared_clips / "film_cuts.mp4", start_frame=20, num_frames=3, audio=False)
+    assert drift_after_ten_trips(clip, tmp_path / "clip.mp4") <= 0.1
+
+
 @pytest.mark.slow
-def test_ten_trips_through_mp4_move_no_real_clip_by_more_than_a_tenth_of_a_grey_level(shared_clips, table, tmp_path):
+def test_ten_trips_through_mp4_move_no_clip_by_more_than_a_tenth_of_a_grey_level(shared_clips, table, tmp_path):
     for row in table:
-        first = Video.read(shared_clips / row["name"], num_frames=8, height=64, width=96, audio=False)
-        clip = first
-        for _ in range(10):
-            clip = Video.read(clip.write(tmp_path / "clip.mp4"))
-        assert abs((clip.frames.astype(float) - first.frames).mean()) <= 0.1, row["name"]
+        clip = Video.read(shared_clips / row["name"], num_frames=6, audio=False)
+        assert drift_after_ten_trips(clip, tmp_path / "clip.mp4") <= 0.1, row["name"]
 
 
 def test_windows_of_a_packed_training_file_are_the_frames_of_the_whole(shared_train_clips):

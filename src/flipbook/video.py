@@ -130,6 +130,7 @@ class Video:
         audio:  False skips the sound.
 
         Rotation tags are obeyed, colours come as RGB by the file's own matrix and range, more than 8 bits are rounded.
+        Pixels stay as stored: no deinterlacing, no stretching of anamorphic pixels, no tone mapping of HDR.
         Raises VideoError (MissingVideo, EmptyVideo, TruncatedVideo, DamagedVideo, NotAVideo, TooLarge).
         """
         from flipbook.files.read import read_video

@@ -57,6 +57,7 @@ def test_same_rate_in_and_out_is_the_identity_for_any_rate():
     for rate in np.random.default_rng(0).uniform(1, 120, 50):
         times = np.arange(200) / rate
         assert frames_on_screen(times, 200 / rate, rate).tolist() == list(range(200))
+        assert frames_on_screen(times, 200 / rate, rate, start=times[7]).tolist() == list(range(7, 200))
 
 
 def test_absurd_lengths_are_refused_before_they_fill_the_memory():

@@ -51,6 +51,17 @@ def test_other_formats_are_described_too(run, tmp_path, name):
     assert (facts["num_frames"], facts["fps"], facts["width"], facts["height"]) == (6, 8.0, 48, 32)
 
 
+def test_a_model_folder_is_described_by_its_parts(run, tmp_path):
+    from flipbook import save_pretrained
+    from tiny import tiny_system
+
+    save_pretrained(tiny_system(), tmp_path / "model")
+    shown = run(tmp_path / "model")
+    assert shown.exit_code == 0
+    assert "parameters" in shown.stdout
+    assert json.loads(run(tmp_path / "model", "--json").stdout)["parameters"] > 0
+
+
 def test_what_cannot_be_described_is_an_error_on_standard_error(run, tmp_path):
     shown = run(tmp_path / "gone.mp4")
     assert shown.exit_code == 1

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 X264 = {
-    "high": {"crf": "2", "x264-params": "aq-mode=0:chroma-qp-offset=-6"},
+    "high": {"crf": "2", "x264-params": "no-mbtree=1:aq-mode=0:chroma-qp-offset=-6"},
     "medium": {"crf": "14", "x264-params": "chroma-qp-offset=-3"},
     "small": {"crf": "23"},
 }

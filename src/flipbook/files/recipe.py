@@ -80,8 +80,18 @@ def sidecar_of(path: Path) -> Path:
 def refuse_foreign_sidecar(path: Path) -> None:
     """Never overwrite a NAME.json that somebody else wrote."""
     side = sidecar_of(path)
-    if side.is_file() and MARK not in side.read_text(errors="replace"):
+    if side.is_file() and not is_ours(side):
         raise VideoError(f"{side} is not a recipe and would be overwritten. Try another name or sidecar=False.")
+
+
+def remove_own_sidecar(path: Path) -> None:
+    side = sidecar_of(path)
+    if side.is_file() and is_ours(side):
+        side.unlink()
+
+
+def is_ours(side: Path) -> bool:
+    return unpack(side.read_text(errors="replace")) is not None
 
 
 def write_sidecar(path: Path, recipe: dict[str, Any]) -> Path:

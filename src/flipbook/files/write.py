@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from flipbook.files.errors import VideoError
-from flipbook.files.recipe import MARK, pack, refuse_foreign_sidecar, write_sidecar
+from flipbook.files.recipe import MARK, pack, refuse_foreign_sidecar, remove_own_sidecar, write_sidecar
 from flipbook.files.temporary import written_whole
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def write_video(
         write(video, temporary, comment, lossless, quality)
     if write_json and video.recipe is not None:
         write_sidecar(path, video.recipe)
+    else:
+        remove_own_sidecar(path)  # it would speak of the video that stood here before
     return path
 
 
