@@ -72,6 +72,15 @@ def test_frames_of_unequal_length_keep_their_times(tmp_path, name):
     assert back.seconds == pytest.approx(0.5, abs=0.002)
 
 
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv"])
+def test_a_long_last_frame_keeps_its_length(tmp_path, name):
+    """mp4 stores lengths in the order of decoding, so B-frames would give the length to another frame."""
+    lengths = np.array([0.06, 0.07] * 5 + [0.06, 0.5])
+    times = np.append(0, lengths.cumsum()[:-1])
+    path = Video(gradients(12), 12 / lengths.sum(), times=times).write(tmp_path / name)
+    assert Video.read(path).seconds == pytest.approx(lengths.sum(), abs=0.002)
+
+
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.mov", "clip.mkv", "clip.webm"])
 @pytest.mark.parametrize("channels", [1, 2])
 def test_sound_is_kept_and_in_step(tmp_path, name, channels):
