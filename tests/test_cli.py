@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from flipbook import Video, save_pretrained
 from flipbook.cli import COMMANDS, main
 from flipbook.cli.output import free_path, output_path, slug
+from flipbook.replay import replay
 from flipbook.video import read_recipe
 from tiny import tiny_system
 
@@ -179,6 +181,18 @@ def test_replay_makes_the_same_file_again(run):
 def test_replay_of_a_video_among_several_is_identical_too(run):
     run("generate", "a red circle", "--model", "model", "--num-videos", "3", "--output", "a.webm")
     assert run("replay", "a-2.webm")[0] == 0
+
+
+def test_replay_uses_as_many_threads_as_then(run):
+    run("generate", "a red circle", "--model", "model", "--output", "a.mp4")
+    then, seen = read_recipe("a.mp4")["machine"]["threads"], []
+    torch.set_num_threads(then + 1)
+    try:
+        replay("a.mp4", progress=lambda *_: seen.append(torch.get_num_threads()))
+        assert torch.get_num_threads() == then + 1
+    finally:
+        torch.set_num_threads(then)
+    assert set(seen) == {then}
 
 
 def test_replay_tells_what_changed(run):

@@ -27,7 +27,8 @@ from flipbook.interop.folder import weights_hash
 from flipbook.model import Model, UnknownWords
 from tiny import tiny_system
 
-PROMPT, LONG = "a red circle moves right", "a blue square falls on a black background a red circle moves left"
+PROMPT = "a red circle moves right"
+LONG = "a blue square falls on a black background a red circle moves left on a black background a blue circle falls"
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,8 @@ def test_the_same_seed_gives_the_same_bytes(ready):
 
 
 def test_a_sample_does_not_depend_on_its_batch_or_position(ready, settings):
+    encode = ready.system.text_encoder.encode
+    assert encode([PROMPT])[1].shape != encode([LONG])[1].shape              # so that neighbours bring padding
     alone = pixels(ready, settings, [PROMPT], [7])
     first = pixels(ready, settings, [PROMPT, LONG, ""], [7, 8, 9])[:1]
     last = pixels(ready, settings, [LONG, "", PROMPT], [1, 2, 7])[2:]
