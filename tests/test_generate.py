@@ -170,6 +170,12 @@ def test_unknown_words_are_named():
     assert caught[0].message.words == ["purple", "zebra"]
 
 
+def test_compiling_without_a_compiler_is_refused_at_once(monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(ValueError, match=r"needs a C\+\+ compiler"):
+        prepare(tiny_system(), compile=True)
+
+
 def test_progress_counts_all_steps_of_all_batches(ready):
     told = []
     generate(ready, PROMPT, num_videos=3, batch_size=2, progress=lambda *p: told.append(p))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -84,6 +86,7 @@ def prepare(
 
     dtype:  of the denoiser's weights and products; the state, the autoencoder and the text encoder stay as they are.
             None: what is fastest on this device.
+    compile: raises ValueError on a CPU without a C++ compiler.
     source: the name or folder that `flipbook.load` finds the model by.
     """
     device = next(system.denoiser.parameters()).device
@@ -93,6 +96,8 @@ def prepare(
         dtype = machine.dtype_named(dtype)
     net: Any = copy.deepcopy(system.denoiser).to(dtype).eval().requires_grad_(False)
     if compile:
+        if device.type == "cpu" and not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++", "c++")):
+            raise ValueError("compiling for a CPU needs a C++ compiler, and none is installed. Try g++, or no compile.")
         net.compile_blocks()
     record = {
         "name": system.name,
