@@ -94,9 +94,7 @@ def add_pictures(file: Any, video: Video, codec: Codec) -> Any:
     context.thread_count = 1 if video.width * video.height <= 256 * 256 else THREADS
     context.flags |= 1 << 23  # bitexact: no library versions in the stream
     if video.times is not None:
-        context.max_b_frames = (
-            0  # mp4 stores lengths in the order of decoding; without B-frames that is the order shown
-        )
+        context.max_b_frames = 0  # mp4 keeps lengths in decoding order; this makes it the order shown
     rgb = codec.pixel_format != "yuv420p"
     context.colorspace = 0 if rgb else MATRIX_709
     context.color_range = FULL if rgb else LIMITED
