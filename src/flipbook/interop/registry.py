@@ -54,7 +54,7 @@ def from_config(config: dict[str, Any], origin: str) -> Any:
         if isinstance(value, dict) and "_class_name" in value:
             values[key] = from_config(value, origin)
     try:
-        return made(**values) if is_dataclass(made) else made(config_class(**values))
+        return made(**values) if config_class is made else made(config_class(**values))
     except TypeError as error:
         raise ValueError(f"{origin}: {error}") from error
 
