@@ -45,7 +45,7 @@ def from_config(config: dict[str, Any], origin: str) -> Any:
         )
     module = importlib.import_module(CLASSES[name])
     made: Any = getattr(module, name)
-    config_class = made if is_dataclass(made) else getattr(module, f"{name}Config")
+    config_class: Any = made if is_dataclass(made) else getattr(module, f"{name}Config")
     known = {f.name for f in fields(config_class)}
     for key in values:
         if key not in known:
