@@ -20,7 +20,7 @@ from flipbook.shapes import depth_to_space, fold_frames, space_to_depth, unfold_
 class FrameAutoencoderConfig:
     """Widths at 1/4 and 1/8 of the picture's side, for the encoder and the decoder, and the number of residual blocks at each."""
 
-    latent_channels: int = 12
+    latent_channels: int = 8
     encoder_dims: tuple[int, int] = (48, 128)
     encoder_blocks: tuple[int, int] = (1, 1)
     decoder_dims: tuple[int, int, int] = (192, 96, 32)      # at 1/8, 1/4 and 1/2
@@ -35,6 +35,8 @@ class FrameAutoencoder(nn.Module):
     """encode: (B, 3, T, H, W) in [-1, 1] to normalised latents (B, C, T, H/8, W/8); decode: back."""
 
     stride = 8
+    latent_mean: Tensor
+    latent_std: Tensor
 
     def __init__(self, config: FrameAutoencoderConfig):
         super().__init__()

@@ -37,10 +37,12 @@ def train(
         typer.echo(yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False).rstrip())
         return
 
+    from flipbook import machine
     from flipbook.data.sources.prefetch import DataWorkerError
     from flipbook.train import NonFiniteLoss
     from flipbook.train import train as run
 
+    machine.keep_freed_memory()
     try:
         run(plan, resume=resume)
     except (ValueError, OSError, DataWorkerError, NonFiniteLoss) as error:

@@ -78,6 +78,7 @@ class DiT(nn.Module):
         nn.init.normal_(self.given.weight, std=0.02)
         zero_(self.modulation)
         for block in self.blocks:
+            assert isinstance(block, Block)
             nn.init.zeros_(block.cross.out.weight)                          # text joins gradually
         if not self.config.local_dim:
             zero_(self.head)
@@ -91,7 +92,8 @@ class DiT(nn.Module):
         """Compute what does not change over the sampler's steps: the text's keys and values in every block."""
         if doors.tokens is None or doors.keys_values is not None:
             return doors
-        return doors.with_(tokens=doors.tokens, keys_values=tuple(block.cross.keys_values(doors.tokens) for block in self.blocks))
+        layers = [block.cross for block in self.blocks if isinstance(block, Block)]
+        return doors.with_(keys_values=tuple(layer.keys_values(doors.tokens) for layer in layers))
 
     def forward(
         self,

@@ -39,7 +39,7 @@ class TimeEmbedding(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(num_frequencies, dim), nn.SiLU(), nn.Linear(dim, dim))
 
     def forward(self, t: Tensor) -> Tensor:
-        return self.mlp(sinusoid(1000.0 * t, self.num_frequencies).to(self.mlp[0].weight.dtype))
+        return self.mlp(sinusoid(1000.0 * t, self.num_frequencies).to(next(self.mlp.parameters()).dtype))
 
 
 def zero_(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:

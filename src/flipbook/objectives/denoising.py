@@ -32,7 +32,9 @@ class DenoisingOptions:
     given: float = 0.3
     time_mean: float = 0.0
     time_std: float = 0.0
-    compile: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "train", tuple(self.train))
 
 
 class Denoising:
@@ -43,8 +45,6 @@ class Denoising:
         for name, part in system.parts.items():
             part.requires_grad_(name in options.train)
         self._trainable = nn.ModuleDict({name: system.parts[name] for name in options.train})
-        if options.compile:
-            system.denoiser.compile_blocks()
 
     def trainable(self) -> nn.Module:
         return self._trainable
@@ -149,7 +149,7 @@ def build(system: System, options: Mapping[str, Any]) -> Denoising:
     known = {f.name for f in fields(DenoisingOptions)}
     if unknown := set(options) - known:
         raise ValueError(f"denoising has no option {sorted(unknown)}. Try some of {', '.join(sorted(known))}.")
-    chosen = DenoisingOptions(**{k: tuple(v) if k == "train" else v for k, v in options.items()})
+    chosen = DenoisingOptions(**options)
     if strange := set(chosen.train) - set(system.parts):
         raise ValueError(f"train={sorted(strange)}: system {system.name!r} has no such part. Try some of {', '.join(system.parts)}.")
     return Denoising(system, chosen)

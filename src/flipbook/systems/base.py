@@ -9,6 +9,10 @@ from torch import nn
 
 from flipbook.process.process import Process
 
+Denoiser = Any          # an nn.Module with the network contract: (x, t, doors, *, frame_is_given, frame_index, ...) and prepare(doors)
+Autoencoder = Any       # an nn.Module with encode, decode and stride
+TextEncoder = Any       # an nn.Module with encode and unknown_words
+
 
 @dataclass
 class System:
@@ -21,9 +25,9 @@ class System:
     """
 
     name: str
-    denoiser: nn.Module
-    autoencoder: nn.Module
-    text_encoder: nn.Module
+    denoiser: Denoiser
+    autoencoder: Autoencoder
+    text_encoder: TextEncoder
     process: Process
     defaults: dict[str, Any] = field(default_factory=dict)
     card: dict[str, Any] = field(default_factory=dict)

@@ -25,7 +25,7 @@ class ThumbConfig:
     """Sizes of the shipped model."""
 
     autoencoder: FrameAutoencoderConfig = field(default_factory=FrameAutoencoderConfig)
-    denoiser: DiTConfig = field(default_factory=lambda: DiTConfig(in_channels=12, dim=256, depth=8, num_heads=4))
+    denoiser: DiTConfig = field(default_factory=lambda: DiTConfig(in_channels=8, dim=256, depth=8, num_heads=4, local_dim=96))
     text_encoder: WordEncoderConfig = field(default_factory=lambda: WordEncoderConfig(words=WORDS))
     shift: float = 4.0
 
