@@ -92,6 +92,46 @@ def test_other_sizes_and_lengths_are_read_too(num_frames, height, width):
     assert score(clip.frames, caption).all
 
 
+def test_an_enlarged_clip_reads_exactly_like_the_small_one():
+    frames = paint("a yellow star spins on a striped background")
+    assert read_clip(frames.repeat(4, axis=1).repeat(4, axis=2)) == read_clip(frames)
+
+
+@pytest.mark.parametrize("wear", [WEAR["clean"], lambda frames: blur(blur(blur(frames))), WEAR["worn"]])
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "a blue square turns white on a gray background",                   # half-way its colour has no name
+        "a blue circle turns yellow on a gray background",                  # half-way it is the background
+        "a yellow star moves up on a teal background",                      # between the two lies green
+        "a white triangle orbits on a black background",
+    ],
+)
+def test_mixed_colours_do_not_make_objects_of_their_own(caption, wear):
+    assert [len(read_clip(wear(paint(caption, seed))).objects) for seed in range(3)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("thing", ["blue star moves down on a brown", "yellow star moves up on a teal"])
+def test_the_halo_of_a_very_blurred_object_is_no_object(thing):
+    frames = paint(f"a {thing} background")
+    for _ in range(8):
+        frames = blur(frames)
+    assert len(read_clip(frames).objects) == 1
+
+
+def test_an_object_that_passes_behind_another_stays_the_same_object():
+    """One lane, opposite ways: for some frames only one of the two is to be seen."""
+    frames = np.full((16, 64, 64, 3), 128, np.uint8)
+    for t in range(16):
+        frames[t, 26:38, 4 + 3 * t : 16 + 3 * t] = (222, 32, 38)
+        frames[t, 20:44, 25:40] = (38, 70, 232)
+    objects = {thing.colour: thing for thing in read_clip(frames).objects}
+    assert set(objects) == {"red", "blue"}
+    assert objects["red"].motion == "moves right"
+    assert objects["red"].frames[0] == 0
+    assert objects["red"].frames[-1] == 15
+
+
 def test_a_reading_does_not_change_with_the_object_that_holds_the_frames():
     frames = paint("a blue square orbits on a gray background")
     holder = type("Holder", (), {"frames": frames})()

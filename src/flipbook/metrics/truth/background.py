@@ -22,7 +22,7 @@ _SEGMENTS_LAB = {name: rgb_to_lab(ends) for name, ends in _SEGMENTS_RGB.items()}
 OBJECT_MARGIN = 14.0      # CIELAB: pixels this close to an object's colour are not asked about the background
 NAME_TOLERANCE = 17.0     # CIELAB: a background further than this from all six has no name
 PATTERN_SPREAD = 8.0      # CIELAB lightness, 10th to 90th percentile: more is a pattern, not a plain colour
-STRIPE_SHARE = 0.50       # share of the variance in lightness that straight stripes in one direction explain
+STRIPE_SHARE = 0.40       # share of the variance in lightness that straight stripes in one direction explain
 MIN_STRIPES = 4           # fewer are an edge or a slope
 
 

@@ -87,16 +87,18 @@ def _read_object(track: Track, frames: np.ndarray, background: Background, regio
     num_frames, height, width = regions.shape
     short, num_seen = min(height, width), len(track)
     seen = np.array([sight.frame for sight in track])
-    whole = np.array([sight.whole for sight in track])
+    touching = np.array([sight.touching for sight in track])
+    whole = touching <= 1
+    clear = touching <= max(1, np.sort(touching)[num_seen // 5])           # at least a fifth of the frames
     labs = np.array([sight.lab for sight in track])
     ends = max(1, num_seen // 5)
     first, last = _name_colour(labs[:ends]), _name_colour(labs[-ends:])
 
     outlines = cut_silhouettes(frames, background, regions, track)
-    shape, overlap = read_shape(outlines, whole)
+    shape, overlap = read_shape(outlines, clear, hidden=not whole.any())
     motion, error = read_motion(seen / max(num_frames - 1, 1), outlines, whole, shape, (first, last), short)
     turns = motion is not None and motion.startswith("turns")
-    radius = float(np.median(outlines.radii[whole] if whole.any() else outlines.radii)) / short
+    radius = float(np.median(outlines.radii[clear])) / short
     return SeenObject(
         colour=first if turns else _name_colour(labs),
         shape=shape,

@@ -32,11 +32,11 @@ def join_numbers(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarra
 
 
 def touching_pairs(regions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The pairs of different non-zero numbers that are 4-neighbours somewhere in (T, H, W): (P,) and (P,)."""
+    """The ordered pairs of different non-zero numbers that are 4-neighbours somewhere in (T, H, W): (P,) and (P,)."""
     pairs = []
     for a, b in ((regions[:, 1:], regions[:, :-1]), (regions[..., 1:], regions[..., :-1])):
         meet = (a != b) & (a > 0) & (b > 0)
-        pairs.append(np.stack([a[meet], b[meet]]))
+        pairs += [np.stack([a[meet], b[meet]]), np.stack([b[meet], a[meet]])]
     first, second = np.unique(np.concatenate(pairs, axis=1), axis=1)
     return first, second
 

@@ -16,7 +16,8 @@ MIN_AREA = 0.006          # of S * S: about a third of the smallest shape; small
 PRESENT_SHARE = 0.04      # of all object pixels: a colour seen less is the rim of another one
 ALIKE = 20.0              # CIELAB: touching regions closer than this in colour are one; red and orange are 37 apart
 GAP = 5                   # frames for which an object may be hidden and still be the same one
-REACH = 0.25              # of S: the furthest jump from one frame to the next
+REACH = 0.25              # of S: the furthest jump from where something should be by now
+FASTEST = 0.35            # of S per frame: what bounces highest and soonest hits the floor at 0.30
 MEETING_PLACE = 0.10      # of S: a sight this close to where another one ended goes on with it, whatever its colour
 
 
@@ -29,7 +30,7 @@ class Sight:
     centre: np.ndarray
     area: float
     lab: np.ndarray
-    whole: bool                # touches neither the border nor another object
+    touching: int              # pixels at the border or within two pixels of another object: part of it may be hidden
 
 
 Track = list[Sight]
@@ -72,13 +73,25 @@ def find_regions(lab: np.ndarray, background: Background) -> np.ndarray:
     present = counts > PRESENT_SHARE * max(counts[1:].sum(), 1)
     label = grow_labels(np.where(present[label], label, 0), something, 4)  # absent names give way to their neighbours
     regions = label_regions(np.where(_agree(label), label, 0))
+    count = np.bincount(regions.ravel())
     total = np.stack([np.bincount(regions.ravel(), lab[..., c].ravel()) for c in range(3)], 1)
-    mean = total / np.maximum(np.bincount(regions.ravel()), 1)[:, None]    # (N + 1, 3)
+    thick = np.bincount(regions[_agree(regions)], minlength=len(count)) > 0
     regions = grow_labels(regions, something, 3)                           # ... and rims go to the region beside them.
-    # A colour half-way between two names crumbles: neighbours that look alike are one region.
+    return _join_regions(regions, total / np.maximum(count, 1)[:, None], thick)
+
+
+def _join_regions(regions: np.ndarray, mean: np.ndarray, thick: np.ndarray) -> np.ndarray:
+    """Join touching regions that a person would not tell apart. mean: (N, 3) their CIELAB colours.   thick: (N,)."""
     first, second = touching_pairs(regions)
-    alike = np.linalg.norm(mean[first] - mean[second], axis=1) < ALIKE
-    return join_numbers(len(mean), first[alike], second[alike])[regions]
+    alike = np.linalg.norm(mean[first] - mean[second], axis=1) < ALIKE     # half-way between two names colours crumble
+    group = join_numbers(len(mean), first[alike], second[alike])
+    thick = np.bincount(group, weights=thick) > 0
+    # What is thin everywhere is the blurred edge of something else: of one other only, even if it touches two.
+    first, second = group[first], group[second]
+    rim = np.flatnonzero(~thick[first] & thick[second])
+    rim = rim[np.unique(first[rim], return_index=True)[1]]
+    group[first[rim]] = second[rim]
+    return group[group][regions]
 
 
 def _agree(label: np.ndarray) -> np.ndarray:
@@ -115,7 +128,7 @@ def measure_regions(lab: np.ndarray, regions: np.ndarray) -> list[list[Sight]]:
                 centre=np.array([x.mean(), y.mean()]),
                 area=float(len(pixels)),
                 lab=np.median(lab[core], axis=0),
-                whole=bool(np.count_nonzero(touched[pixels]) <= 1),
+                touching=int(np.count_nonzero(touched[pixels])),
             )
         )
     return sights
@@ -140,15 +153,21 @@ def _join_fragments(tracks: list[Track], short: int) -> list[Track]:
     """Join tracks that end where and when another one begins: a colour that changed, an object that came out again."""
     joined: list[Track] = []
     for track in sorted(tracks, key=lambda track: track[0].frame):
-        for earlier in joined:
-            pause = track[0].frame - earlier[-1].frame
-            away = np.linalg.norm(track[0].centre - earlier[-1].centre)
-            alike = abs(np.log(track[min(1, len(track) - 1)].area / earlier[max(0, len(earlier) - 2)].area)) < 0.7
-            if -1 <= pause <= GAP and away < MEETING_PLACE * short and alike and len(earlier) > 1 < len(track):
-                while earlier[-1].frame >= track[0].frame:                 # seen in two halves: keep the later colour
-                    earlier.pop()
-                earlier.extend(track)
-                break
-        else:
+        earlier = next((e for e in joined if _goes_on(e, track, short)), None)
+        if earlier is None:
             joined.append(track)
+        else:
+            earlier[:] = [sight for sight in earlier if sight.frame < track[0].frame] + track
     return joined
+
+
+def _goes_on(earlier: Track, track: Track, short: int) -> bool:
+    """Whether `track` is the same object as `earlier`, seen again. Their outermost sights may be parts: the next count too."""
+    if len(earlier) < 2 or len(track) < 2 or not -1 <= track[0].frame - earlier[-1].frame <= GAP:
+        return False
+    away = float(np.linalg.norm(track[0].centre - earlier[-1].centre)) / short
+    same_colour = np.linalg.norm(track[1].lab - earlier[-2].lab) < ALIKE
+    before, after = (np.array([sight.area for sight in t]) for t in (earlier, track))
+    # It may have grown, or half of it was hidden when it went and came: nearby or usual sizes agree.
+    same_size = min(abs(np.log(after[1] / before[-2])), abs(np.log(np.median(after) / np.median(before)))) < 0.7
+    return bool(same_size and away < (FASTEST if same_colour else MEETING_PLACE))
