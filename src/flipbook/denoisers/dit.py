@@ -84,7 +84,12 @@ class DiT(nn.Module):
             zero_(self.head)
 
     def compile_blocks(self) -> None:
-        """Compile the blocks one by one: one compilation serves them all, and the convolutions stay with the vendor's kernels."""
+        """Compile the blocks one by one: one compilation serves them all, and the convolutions stay with the vendor's kernels.
+
+        Lengths of text, batches and modes are compiled as they come; torch's own limit of eight would end in eager code.
+        """
+        config = torch._dynamo.config
+        config.recompile_limit = max(config.recompile_limit, 64)
         for block in self.blocks:
             block.compile(dynamic=False)
 
