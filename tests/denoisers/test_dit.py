@@ -113,6 +113,21 @@ def test_every_further_door_is_heard(door):
     assert (net(x, t, doors) - net(x, t, louder)).abs().max() > 1e-4
 
 
+def test_residuals_join_after_their_blocks():
+    """What is added after the last block acts as if the block had said it; a zero map says nothing."""
+    net, (x, t, doors) = awake(CONFIG), inputs()
+    base = net(x, t, doors)
+    silent = torch.zeros(2, 32, 3, 2, 2)
+    torch.testing.assert_close(net(x, t, doors.with_(residuals=(silent, silent))), base, atol=0, rtol=0)
+    one_patch = silent.clone()
+    one_patch[:, :, 1, 0, 1] = 1.0                           # frame 1, upper right patch
+    moved = (net(x, t, doors.with_(residuals=(silent, one_patch))) - base).abs().amax((0, 1)) > 1e-6
+    assert moved[1, :2, 2:].any()
+    moved[1, :2, 2:] = False
+    assert not moved.any()
+    assert (net(x, t, doors.with_(residuals=(one_patch,))) - base).abs().amax((0, 1))[0].max() > 1e-6
+
+
 def test_a_sample_does_not_depend_on_its_batch():
     net, (x, t, doors) = awake(LOCAL), inputs()
     doors = doors.with_(vector=torch.ones(2, 3), channels=torch.ones(2, 2, 3, 4, 4))

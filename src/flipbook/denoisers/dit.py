@@ -113,6 +113,7 @@ class DiT(nn.Module):
     ) -> Tensor:
         """The network's prediction, same shape as x. Frames are cells of time: any T; H and W are multiples of `patch`.
 
+        The `residuals` door: maps (B, dim, T, H / patch, W / patch), the i-th added after block i (arXiv:2302.05543 in a transformer).
         Raises ValueError if H or W is no multiple of the patch size, or for a `cache`, which this network does not keep.
         """
         config, doors = self.config, doors or Doors()
@@ -149,6 +150,8 @@ class DiT(nn.Module):
         for i, block in enumerate(self.blocks):
             text = None if keys_values is None else keys_values[i]
             tokens = block(tokens, modulation, rotary, text, doors.token_mask, frame_attends)
+            if i < len(doors.residuals):
+                tokens = tokens + doors.residuals[i].flatten(3).permute(0, 2, 3, 1)     # (B, D, T, h, w) to (B, T, S, D)
 
         shift, scale = (self.head_table + c[:, :, None]).unbind(2)          # (B, T, D) each
         tokens = self.head_norm(tokens) * (1 + scale[:, :, None]) + shift[:, :, None]
