@@ -44,7 +44,7 @@ def fold_pixels(x: Tensor) -> Tensor:
 
 def unfold_pixels(x: Tensor, batch: int, height: int, width: int) -> Tensor:
     """(B H W, T, C) back to (B, C, T, H, W)."""
-    bhw, t, c = x.shape
+    _, t, c = x.shape
     return x.reshape(batch, height, width, t, c).permute(0, 4, 3, 1, 2)
 
 

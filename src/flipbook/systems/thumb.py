@@ -13,8 +13,8 @@ from typing import Any
 
 from flipbook.autoencoders.frame import FrameAutoencoder, FrameAutoencoderConfig
 from flipbook.denoisers.dit import DiT, DiTConfig
-from flipbook.encoders.words import WordEncoder, WordEncoderConfig
 from flipbook.encoders.wordlist import WORDS
+from flipbook.encoders.words import WordEncoder, WordEncoderConfig
 from flipbook.process.path import RectifiedFlow
 from flipbook.process.process import Process
 from flipbook.systems.base import System
