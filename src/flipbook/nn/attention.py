@@ -63,6 +63,40 @@ def pattern_mask(grid: tuple[int, int], pattern: Pattern, frame_attends: Tensor 
     return mask
 
 
+def attend_frames(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    attends: Tensor | None = None,
+    bias: Tensor | None = None,
+    tables: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """Attention over T in every cell. q, k, v and the result: (B, T, S, heads, d), frames by cells.
+
+    attends: bool (1 or B, T, T), True where frame i may read frame j.
+    bias:    added to the logits, (1 or B, heads, T, T).
+    tables:  a key and a value for every pair of frames, (1 or B, T, T, d) each (Shaw, arXiv:1803.02155).
+    """
+    frames, d = q.shape[1], q.shape[-1]
+    q, k, v = (x.permute(0, 2, 3, 1, 4) for x in (q, k, v))                 # (B, S, heads, T, d)
+    if tables is None and bias is None and not (q.device.type == "cpu" and (frames <= SHORT or q.dtype == torch.bfloat16)):
+        mask = None if attends is None else attends[:, None, None]
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).permute(0, 3, 1, 2, 4)
+    q = q * (1.0 / math.sqrt(d))
+    scores = torch.matmul(q, k.transpose(-2, -1))                           # (B, S, heads, T, T)
+    if tables is not None:
+        scores = scores + torch.einsum("bshid,bijd->bshij", q, tables[0].to(q.dtype).expand(q.shape[0], -1, -1, -1))
+    if bias is not None:
+        scores = scores + bias[:, None].to(scores.dtype)
+    if attends is not None:
+        scores = scores.masked_fill(~attends[:, None, None], float("-inf"))
+    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(v.dtype)
+    out = torch.matmul(weights, v)
+    if tables is not None:
+        out = out + torch.einsum("bshij,bijd->bshid", weights, tables[1].to(v.dtype).expand(q.shape[0], -1, -1, -1))
+    return out.permute(0, 3, 1, 2, 4)
+
+
 def softmax_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """softmax(q k^T / sqrt(d)) v. q: (B, N, heads, d); k, v: (B, M, heads, d); mask: bool, broadcasts to (B, heads, N, M), True = may attend.
 

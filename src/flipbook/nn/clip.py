@@ -1,0 +1,133 @@
+"""A clip inside a network: frames as (B, T, H, W, C), channels last from end to end, and what its layers know about them.
+
+Channels last makes every fold a view: image layers see (B T, C, H, W) in channels-last memory, linear layers see (..., C),
+temporal layers see T as an ordinary axis. Nothing is copied between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FrameMask = Literal["full", "causal", "identity"]
+Scope = Literal["frame", "clip"]
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """What the layers of a network are told about the clip that they work on.
+
+    batch, frames: B and T.
+    time:          (B, 1, E) or (B, T, E): the noise level (and the `vector` door) after the embedding's last activation.
+    index:         (1, T) or (B, T) real: where each frame stands in time.
+    attends:       None (all), or bool (1, T, T) or (B, T, T), True where frame i may be touched by frame j.
+    still:         None, or bool (B, T), True for a frame that is an image by itself and not part of the clip.
+    keys_values:   per cross-attention layer, keys and values of the tokens: (B, L, heads, d), per frame (B, T, L, heads, d).
+    token_mask:    None, or bool (B, L) or (B, T, L), True = may be attended.
+    """
+
+    batch: int
+    frames: int
+    time: Tensor
+    index: Tensor
+    attends: Tensor | None = None
+    still: Tensor | None = None
+    keys_values: Sequence[tuple[Tensor, Tensor]] = ()
+    token_mask: Tensor | None = None
+
+    def pairs(self, mask: FrameMask = "full") -> Tensor | None:
+        """Which frame may read which, (1 or B, T, T) bool, under a layer's own mask; None where all may."""
+        if mask == "full":
+            return self.attends
+        rule = torch.ones(1, self.frames, self.frames, dtype=torch.bool, device=self.index.device)
+        rule = rule.tril() if mask == "causal" else torch.eye(self.frames, dtype=torch.bool, device=rule.device)[None]
+        return rule if self.attends is None else rule & self.attends
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """(B, C, T, H, W) to (B, T, H, W, C), contiguous."""
+    return x.permute(0, 2, 3, 4, 1).contiguous()
+
+
+def channels_first(x: Tensor) -> Tensor:
+    """(B, T, H, W, C) to (B, C, T, H, W)."""
+    return x.permute(0, 4, 1, 2, 3).contiguous()
+
+
+def per_image(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Run an image layer, (N, C, H, W) to (N, C', H', W'), on every frame of (B, T, H, W, C): no copies on the way."""
+    y = layer(x.flatten(0, 1).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    return y.reshape(*x.shape[:2], *y.shape[1:])
+
+
+class GroupNorm(nn.GroupNorm):
+    """Group norm of a clip (B, T, H, W, C). `over` says what the statistics span.
+
+    "frame": each frame by itself: no frame can touch another through it.
+    "clip":  all frames together, as several published layouts were trained. Frames that are images by themselves are left
+             out of the clip's statistics and get their own; a causal clip cannot be normalised so (`UNet` refuses).
+    """
+
+    def __init__(self, groups: int, channels: int, eps: float = 1e-5, over: Scope = "frame"):
+        super().__init__(groups, channels, eps)
+        self.over = over
+
+    def forward(self, x: Tensor, clip: Clip) -> Tensor:                     # type: ignore[override]
+        if self.over == "frame":
+            return per_image(super().forward, x)
+        if clip.still is None:
+            b, t, h, w, c = x.shape
+            y = super().forward(x.reshape(b, t * h, w, c).permute(0, 3, 1, 2))
+            return y.permute(0, 2, 3, 1).reshape(b, t, h, w, c)
+        still = clip.still[:, :, None, None, None]
+        return torch.where(still, per_image(super().forward, x), self._over_some(x, ~still))
+
+    def _over_some(self, x: Tensor, counted: Tensor) -> Tensor:
+        """Statistics over the frames where `counted` (B, T, 1, 1, 1), applied to all."""
+        groups = x.unflatten(-1, (self.num_groups, -1)).float()             # (B, T, H, W, G, C/G)
+        weight = counted[..., None].float()
+        share = weight / (weight.sum(1, keepdim=True) * groups[0, 0, :, :, 0].numel()).clamp(min=1)
+        over = (1, 2, 3, 5)
+        mean = (groups * share).sum(over, keepdim=True)
+        variance = ((groups - mean).square() * share).sum(over, keepdim=True)
+        y = ((groups - mean) * torch.rsqrt(variance + self.eps)).flatten(-2)
+        return (y * self.weight.float() + self.bias.float()).to(x.dtype)
+
+
+class TimeConv(nn.Module):
+    """Convolution over T alone: (B, T, H, W, C) to (B, T, H, W, C'), odd kernel, zeros outside the clip.
+
+    A tap is read only where the clip says that frame i may be touched by that neighbour, so a causal mask makes it causal.
+    It runs as a 2D convolution over a (T, H W) picture, which channels last makes a view: on a CPU several times as fast as a
+    3D convolution with a kernel of (3, 1, 1).
+    """
+
+    def __init__(self, c_in: int, c_out: int, kernel: int = 3):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(c_out, c_in, kernel))
+        self.bias = nn.Parameter(torch.empty(c_out))
+        bound = 1.0 / (kernel * c_in) ** 0.5                                # as torch's own convolutions
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, x: Tensor, clip: Clip) -> Tensor:
+        half, frames = self.weight.shape[-1] // 2, x.shape[1]
+        if frames == 1:
+            return F.linear(x, self.weight[:, :, half], self.bias)
+        if clip.attends is None:
+            picture = x.flatten(2, 3).permute(0, 3, 1, 2)                   # (B, C, T, H W)
+            y = F.conv2d(picture, self.weight[..., None], self.bias, padding=(half, 0))
+            return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
+        y = F.linear(x, self.weight[:, :, half], self.bias)
+        for offset in range(-half, half + 1):
+            if 0 < abs(offset) < frames:
+                here, there = slice(max(0, -offset), frames - max(0, offset)), slice(max(0, offset), frames - max(0, -offset))
+                linked = clip.attends.diagonal(offset, 1, 2)                # (1 or B, T - |offset|): may i be touched by i + offset?
+                touch = F.linear(x[:, there] * linked[:, :, None, None, None], self.weight[:, :, half + offset])
+                y = y + F.pad(touch, (0, 0, 0, 0, 0, 0, here.start, frames - here.stop))
+        return y
