@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,11 @@ INDEX_FPS = 8.0
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One clip of one source, as bytes: small enough to cross a process border cheaply."""
+    """One clip of one source, as bytes: small enough to cross a process border cheaply.
+
+    latent, key: what a cache holds of the clip, and under which key; with a latent, `video` has its shape alone.
+    extra: what only some sets have, e.g. the rival of a pair.
+    """
 
     video: np.ndarray  # uint8 (T, H, W, 3)
     caption: str
@@ -26,6 +30,10 @@ class Sample:
     fps: float  # of the frames handed over, after the stride
     index: int  # the sample's number in the run
     source: str
+    is_image: bool = False  # a still: temporal layers leave it alone
+    extra: dict[str, Any] = field(default_factory=dict)
+    latent: np.ndarray | None = None
+    key: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +41,8 @@ class Batch:
     """Clips for one network call.
 
     video: float32 (B, 3, T, H, W) in [-1, 1].   frame_index: float32 (B, T), seconds * 8.   fps: float32 (B,).
-    captions, index (the samples' numbers in the run) and source: lists of length B.
+    captions, index (the samples' numbers in the run), source and extra: lists of length B.
+    is_image: bool (B,), the image-only switch; None: all are clips.   latents, keys: see `Sample`; empty without a cache.
     """
 
     video: Tensor
@@ -42,6 +51,10 @@ class Batch:
     fps: Tensor
     index: list[int]
     source: list[str]
+    is_image: Tensor | None = None
+    extra: list[dict[str, Any]] = field(default_factory=list)
+    latents: list[np.ndarray | None] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -49,8 +62,9 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with its tensors on `device`."""
         return replace(
-            self, video=self.video.to(device), frame_index=self.frame_index.to(device), fps=self.fps.to(device)
-        )
+            self, video=self.video.to(device), frame_index=self.frame_index.to(device), fps=self.fps.to(device),
+            is_image=None if self.is_image is None else self.is_image.to(device),
+        )  # fmt: skip
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -63,8 +77,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
     if len(shapes) != 1:
         named = ", ".join(f"{s.source} sample {s.index}: {s.video.shape}" for s in samples[:4])
         raise ValueError(
-            f"samples of one batch differ in shape ({named}). Every source of a recipe must give "
-            "(num_frames, height, width, 3)."
+            f"samples of one batch differ in shape ({named}). Every source of a recipe gives "
+            "(num_frames, height, width, 3), of its bucket if there are buckets."
         )
     return Batch(
         video=pixels_to_tensor(np.stack([s.video for s in samples])),
@@ -73,4 +87,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
         fps=torch.tensor([s.fps for s in samples], dtype=torch.float32),
         index=[s.index for s in samples],
         source=[s.source for s in samples],
+        is_image=torch.tensor([s.is_image for s in samples]),
+        extra=[s.extra for s in samples],
+        latents=[s.latent for s in samples] if any(s.key for s in samples) else [],
+        keys=[s.key for s in samples] if any(s.key for s in samples) else [],
     )

@@ -80,17 +80,18 @@ def test_validation_sees_the_val_split_only_and_without_chance(packed):
     assert all(held.sample(k).video[0, -1, -1, 0] == 255 for k in range(8))
 
 
-def test_rows_without_a_split_can_be_held_back_for_validation(tmp_path):
-    write(tmp_path / "a.mp4", 40)
-    rows(
-        tmp_path, *[{"file_name": "a.mp4", "start_frame": 4 * i, "num_frames": 4, "caption": str(i)} for i in range(10)]
-    )
+def test_source_videos_without_a_split_can_be_held_back_for_validation_and_are_never_torn(tmp_path):
+    for i in range(10):
+        write(tmp_path / f"{i}.mkv", 8)
+    windows = [{"file_name": f"{i}.mkv", "start_frame": s, "num_frames": 4, "caption": str(i)} for i in range(10) for s in (0, 4)]
+    rows(tmp_path, *windows)
     seen = {
-        split: {stream(tmp_path, split, val_share=0.3).sample(k).caption for k in range(10)}
+        split: {stream(tmp_path, split, val_share=0.3).sample(k).caption for k in range(20)}
         for split in ("train", "val")
     }
     assert seen["val"]
     assert not seen["train"] & seen["val"]
+    assert len(seen["train"] | seen["val"]) == 10
     with pytest.warns(UserWarning, match="validation looks at training clips"):
         stream(tmp_path, "val")
 
@@ -122,6 +123,13 @@ def test_any_aspect_and_size_is_cut_and_scaled_to_the_run_s(tmp_path, size, min_
         assert len({source.sample(k).video.tobytes() for k in range(6)}) > 1
 
 
+def test_a_sentence_that_is_true_of_every_clip_is_told_half_of_the_time_but_not_in_validation(packed):
+    source, held = stream(packed, also=["numbers seen from above"]), stream(packed, "val", also=["numbers seen from above"])
+    told = [source.sample(k).caption == "numbers seen from above" for k in range(200)]
+    assert 0.4 < sum(told) / 200 < 0.6
+    assert {held.sample(k).caption for k in range(20)} == {"part 2"}
+
+
 def test_flipping_mirrors_some_clips(tmp_path):
     write(tmp_path / "a.mp4", 4)
     (tmp_path / "a.txt").write_text("a")
@@ -148,26 +156,30 @@ def test_a_clip_without_words_trains_with_a_warning(tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"caption": "x"}, "line 2: file_name: Field required"),
-        ({"file_name": "b.mp4", "caption": "x"}, r"line 2: .*b\.mp4 does not exist"),
-        ({"file_name": "a.mp4", "caption": "x", "start_frame": -1}, "line 2: start_frame: .*got -1"),
-        ({"file_name": "a.mp4", "caption": "x", "start_frame": 4, "num_frames": 8}, "line 2: the window of 8 frames"),
-        ({"file_name": "a.mp4", "caption": "x", "start_frame": 90}, "line 2: the window of -82 frames from frame 90"),
-        ({"file_name": "a.mp4", "caption": "x", "num_frames": 3}, "line 2: the window has 3 .* but a sample spans 4"),
-        ({"file_name": "empty.mp4", "caption": "x"}, r"line 2: .*empty\.mp4"),
-        ("text", "line 2: each line is an object"),
+        ({"caption": "x"}, r"bad row 1\); the first: .*line 2: file_name: no file is named"),
+        ({"file_name": "b.mp4", "caption": "x"}, r"missing 1.*line 2: .*b\.mp4: there is no such file"),
+        ({"file_name": "a.mp4", "caption": "x", "start_frame": -1}, "bad row 1.*line 2: start_frame: -1 is not"),
+        ({"file_name": "a.mp4", "caption": "x", "start_frame": 4, "num_frames": 8}, "window 1.*line 2: the window of 8"),
+        ({"file_name": "a.mp4", "caption": "x", "start_frame": 90}, "window 1.*the window of -82 frames from frame 90"),
+        ({"file_name": "a.mp4", "caption": "x", "num_frames": 3}, "too short 1.*line 2: the window has 3 .* sample spans 4"),
+        ({"file_name": "empty.mp4", "caption": "x"}, r"empty 1.*line 2: .*empty\.mp4"),
+        ("text", "bad row 1.*line 2: each row is an object"),
     ],
 )  # fmt: skip
-def test_a_bad_row_is_named_by_its_line(tmp_path, row, message):
+def test_a_bad_row_is_left_out_and_named_by_its_line_and_rule(tmp_path, row, message):
     write(tmp_path / "a.mp4", 8)
     (tmp_path / "empty.mp4").touch()
     rows(tmp_path, {"file_name": "a.mp4", "caption": "good"}, row)
-    with pytest.raises(ValueError, match=message):
-        stream(tmp_path)
+    with pytest.warns(UserWarning, match=f"1 of 2 clips are left out .{message}"):
+        assert stream(tmp_path).sample(0).caption == "good"
+    if "file_name" in row:
+        rows(tmp_path, row, row)
+        with pytest.raises(ValueError, match="none of the 2 clips is left.*The rule that dropped most is"):
+            stream(tmp_path)
 
 
 def test_what_is_no_folder_of_clips_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="is not a folder"):
+    with pytest.raises(ValueError, match="does not exist"):
         stream(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="lists no clip"):
         stream(tmp_path)
@@ -177,11 +189,11 @@ def test_what_is_no_folder_of_clips_is_refused(tmp_path):
 
 
 def test_options_and_filters_that_do_not_fit_are_refused(packed):
-    with pytest.raises(ValueError, match=r"data\.0: strid: .*Known: weight, folder, split"):
+    with pytest.raises(ValueError, match=r"data\.0: strid: .*Known: weight, folder, layout"):
         stream(packed, strid=2)
-    with pytest.raises(ValueError, match="no file name contains filter='goes'"):
+    with pytest.raises(ValueError, match=r"rule that dropped most is 'filter' .filter 3.*does not contain 'goes'"):
         stream(packed, filter="goes")
-    with pytest.raises(ValueError, match="Splits there: train, val"):
+    with pytest.raises(ValueError, match=r"rule that dropped most is 'other split'.*split \"train\", and \"dev\" trains"):
         build_stream([{"folder": str(packed), "split": "dev"}], Framing(num_frames=4), seed=0)
 
 

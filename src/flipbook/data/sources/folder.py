@@ -1,146 +1,183 @@
-"""A folder of the user's own clips as a training source."""
+"""Clips of the user's own as a training source: a folder, a table, shards, an array."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from flipbook.data.batch import Sample
+from flipbook.data.batch import INDEX_FPS, Sample
+from flipbook.data.fate import Fate, fates, kept, nothing_left, tally
+from flipbook.data.framing import Framing, frame_index
+from flipbook.data.layouts import list_clips
+from flipbook.data.options import FolderOptions
 from flipbook.data.seeds import derive_seed, generator
-from flipbook.data.sources.framestore import FrameStore, Window, find_windows
-from flipbook.data.sources.framing import Framing, frame_index
-from flipbook.data.sources.table import Row, read_table
+from flipbook.data.sources.framestore import FrameStore
+from flipbook.data.window import Window
+from flipbook.files.errors import VideoError
+
+TRIES = 16  # clips that may fail in a row before a source gives up
 
 
-class FolderOptions(BaseModel):
-    """`{folder: PATH, ...}` of a recipe."""
+@dataclass(frozen=True)
+class Cut:
+    """All that chance decides of a sample, before anything is decoded.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    frames: (T,) numbers in the window's file.   box: top, left, height, width of the crop as shares of the picture.
+    """
 
-    folder: Path
-    split: str = "train"  # rows of this split, and rows that name none; "all" = every row
-    val_share: float = Field(0.0, ge=0, lt=1)  # where no row says split "val": this share is held back for validation
-    filter: str | None = None  # only files whose name contains this
-    stride: int = Field(1, ge=1)  # frames of the file per frame of the clip
-    index_fps: float | None = Field(None, gt=0)  # the rate the network is told, instead of the row's or the file's
-    crop: Literal["random", "centre"] = "random"
-    min_scale: float = Field(1.0, gt=0, le=1)  # random crops are between this share of the largest one and all of it
-    flip: bool = False  # mirror half of the clips; wrong for captions that say left or right
-    memory_mb: float = Field(1024, ge=0)  # decoded frames are kept up to this, in each worker process
-
-    @staticmethod
-    def parse(options: Mapping[str, Any], where: str) -> FolderOptions:
-        """Raises ValueError naming the entry and key."""
-        try:
-            return FolderOptions.model_validate(options)
-        except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise ValueError(f"{where}: {problems}. Known: weight, {', '.join(FolderOptions.model_fields)}.") from None
+    window: Window
+    frames: np.ndarray
+    box: tuple[float, float, float]
+    mirrored: bool
+    caption: str
+    frame_index: np.ndarray
+    fps: float
+    variant: int | None = None
 
 
 class FolderSource:
     """Windows of files, each shown once per epoch; frames, crop and mirroring depend on (seed, sample number) alone.
 
-    Raises ValueError at once for a folder, row or file that cannot be used.
+    A file that turns out to be damaged in the middle is replaced by the next clip, the same one in every run, with a
+    warning. `variants`: how many different cuts of a clip there are (for caches); None: each sample's own.
     """
 
-    def __init__(self, options: FolderOptions, framing: Framing, split: str = "train") -> None:
-        self._options, self._framing, self._plain = options, framing, split == "val"
-        rows = _choose_rows(options, read_table(options.folder), split == "val")
-        self._windows = find_windows(options.folder, rows)
-        for window in self._windows:
-            self._clip_frames(window)
+    def __init__(
+        self, options: FolderOptions, framing: Framing, fates_of_side: Sequence[Fate], *, plain: bool = False,
+        variants: int | None = None,
+    ) -> None:  # fmt: skip
+        self._options, self._framing, self._plain, self._variants = options, framing, plain, variants
+        self._windows = [fate.window for fate in fates_of_side if fate.window is not None]
         self._store = FrameStore(
             self._windows, framing.height, framing.width, min_scale=options.min_scale, memory_mb=options.memory_mb
         )
         self.name = f"folder/{options.folder.name}"
         self.num_clips: int | None = len(self._windows)
-        wordless = [window.where for window in self._windows if not window.captions]
-        if wordless and split == "train":
-            warnings.warn(
-                f"{self.name}: {len(wordless)} of {len(rows)} clips have no caption and train without words, the first "
-                f"is {wordless[0]}.",
-                stacklevel=2,
-            )
+
+    def cut(self, number: int, seed: int, index: int) -> Cut:
+        """What sample `index` of the run shows of clip `number`."""
+        options, framing, window = self._options, self._framing, self._windows[number]
+        variant = None if self._variants is None else derive_seed(seed, "variant", index) % self._variants
+        chance = generator(seed, "folder", index) if variant is None else generator(0, "variant", number, variant)
+        shown = window.shown()
+        offset = int(chance.integers(max(0, len(shown) - framing.clip_frames) + 1))
+        frames = framing.frames(min(len(shown), framing.clip_frames), chance)  # (T,) within the clip
+        scale, down, across = chance.random(3)
+        if options.crop == "centre" or self._plain:
+            scale, down, across = 1.0, 0.5, 0.5
+        mirrored = bool(chance.random() < 0.5 and options.flip and not self._plain)
+        caption = window.captions[int(chance.integers(len(window.captions)))] if window.captions else ""
+        if options.also and not self._plain and chance.random() < 0.5:
+            caption = options.also[int(chance.integers(len(options.also)))]
+        fps = options.index_fps or window.shown_fps()
+        places = frame_index(frames, fps)
+        if window.times is not None and not options.index_fps:  # frames of unequal length stand where they appear
+            seconds = window.seconds(offset + frames) - window.seconds(np.array([offset]))
+            places = (seconds * INDEX_FPS).astype(np.float32)
+        return Cut(
+            window, shown[offset + frames], (float(scale), float(down), float(across)), mirrored, caption,
+            places, fps / framing.frame_stride, variant,
+        )  # fmt: skip
+
+    def show(self, cut: Cut, index: int) -> Sample:
+        """The frames of a cut. Raises VideoError."""
+        video = self._finish(self._store.frames(cut.window, cut.frames), cut)
+        clip, extra = cut.window.clip, {}
+        if clip.rival is not None and cut.window.rival_size is not None:
+            extra = {"rival": self._finish(self._store.picture(clip.rival, cut.window.rival_size), cut),
+                     "preference": clip.preference}  # fmt: skip
+        return Sample(
+            video=video, caption=cut.caption, frame_index=cut.frame_index, fps=cut.fps, index=index, source=self.name,
+            is_image=self._framing.num_frames == 1, extra=extra,
+        )  # fmt: skip
 
     def sample(self, number: int, seed: int, index: int) -> Sample:
         """The clip of window `number`; `index` is its number in the run."""
-        options, framing, window = self._options, self._framing, self._windows[number]
-        chance = generator(seed, "folder", index)
-        length = self._clip_frames(window)
-        offset = int(chance.integers(max(0, length - framing.clip_frames) + 1))
-        frames = framing.frames(min(length, framing.clip_frames), chance)  # (T,) within the clip
-        video = self._store.frames(window, (offset + frames) * options.stride)  # (T, h, w, 3)
-        video = self._crop(video, chance)  # (T, H, W, 3)
-        if chance.random() < 0.5 and options.flip and not self._plain:
-            video = video[:, :, ::-1]
-        caption = window.captions[int(chance.integers(len(window.captions)))] if window.captions else ""
-        fps = options.index_fps or window.fps / options.stride
-        return Sample(
-            video=np.ascontiguousarray(video), caption=caption, frame_index=frame_index(frames, fps),
-            fps=fps / framing.frame_stride, index=index, source=self.name,
-        )  # fmt: skip
+        assert self.num_clips
+        problem: VideoError | None = None
+        for turn in range(min(TRIES, self.num_clips)):
+            try:
+                return self.show(self.cut((number + turn) % self.num_clips, seed, index), index)
+            except VideoError as error:
+                problem = problem or error
+                warnings.warn(f"{self.name}: a clip is left out and the next one shown: {error}", stacklevel=2)
+        raise ValueError(f"{self.name}: {TRIES} clips in a row cannot be decoded, the first: {problem}")
 
-    def _clip_frames(self, window: Window) -> int:
-        """How many frames the window has at the source's stride."""
-        length = (window.num_frames - 1) // self._options.stride + 1
-        if length < self._framing.span:
-            raise ValueError(
-                f"{window.where}: the window has {window.num_frames} frames, {length} at stride "
-                f"{self._options.stride}, but a sample spans {self._framing.span}. Try a smaller num_frames, "
-                "frame_stride or stride, or take the row out."
-            )
-        return length
-
-    def _crop(self, video: np.ndarray, chance: np.random.Generator) -> np.ndarray:
-        """Cut a box of the run's aspect out of (T, h, w, 3) and scale it to (T, height, width, 3)."""
-        height, width = self._framing.height, self._framing.width
-        h, w = video.shape[1:3]
-        scale, down, across = chance.random(3)
-        if self._options.crop == "centre" or self._plain:
-            scale, down, across = 1.0, 0.5, 0.5
-        share = self._options.min_scale + (1 - self._options.min_scale) * scale
-        size = min(h / height, w / width) * share
-        box_h, box_w = min(h, height * size), min(w, width * size)
-        top, left = (h - box_h) * down, (w - box_w) * across
-        if round(box_h) == height and round(box_w) == width:  # nothing to scale: bytes stay as decoded
-            top, left = min(round(top), h - height), min(round(left), w - width)
-            return video[:, top : top + height, left : left + width]
-        from PIL import Image
-
-        box = (left, top, left + box_w, top + box_h)
-        scaled = [Image.fromarray(f).resize((width, height), Image.Resampling.BICUBIC, box=box) for f in video]
-        return np.stack([np.asarray(picture) for picture in scaled])
+    def _finish(self, video: np.ndarray, cut: Cut) -> np.ndarray:
+        """Cut the box out of (T, h, w, 3), scale it to (T, height, width, 3), mirror it."""
+        video = crop(video, self._framing.height, self._framing.width, self._options.min_scale, *cut.box)
+        return np.ascontiguousarray(video[:, :, ::-1] if cut.mirrored else video)
 
 
-def _choose_rows(options: FolderOptions, rows: list[Row], validating: bool) -> list[Row]:
-    rows = [row for row in rows if options.filter is None or options.filter in row.file_name]
-    if not rows:
-        raise ValueError(f"{options.folder}: no file name contains filter={options.filter!r}.")
-    held = {row for row in rows if row.split == "val"} or {row for row in rows if _lot(row) < options.val_share}
-    if validating and not held:
+def crop(
+    video: np.ndarray, height: int, width: int, min_scale: float, scale: float, down: float, across: float
+) -> np.ndarray:
+    """A box of height / width out of (T, h, w, 3), scaled to (T, height, width, 3).
+
+    scale in [0, 1]: from min_scale of the largest box to all of it; down, across in [0, 1]: where it lies.
+    """
+    h, w = video.shape[1:3]
+    size = min(h / height, w / width) * (min_scale + (1 - min_scale) * scale)
+    box_h, box_w = min(h, height * size), min(w, width * size)
+    top, left = (h - box_h) * down, (w - box_w) * across
+    if round(box_h) == height and round(box_w) == width:  # nothing to scale: bytes stay as decoded
+        top, left = min(round(top), h - height), min(round(left), w - width)
+        return video[:, top : top + height, left : left + width]
+    from PIL import Image
+
+    box = (left, top, left + box_w, top + box_h)
+    scaled = [Image.fromarray(f).resize((width, height), Image.Resampling.BICUBIC, box=box) for f in video]
+    return np.stack([np.asarray(picture) for picture in scaled])
+
+
+def prepare(options: FolderOptions, framing: Framing, split: str, **more: Any) -> list[Fate]:
+    """The fates of a source's clips that are kept for a split, "train" or "val".
+
+    Warns of what is dropped and of clips without words. Raises ValueError when nothing is left.
+    """
+    everything = fates(list_clips(options.folder, options.layout, options.columns, options.fold), options, framing, **more)
+    chosen = kept(everything, "val" if split == "val" else "train")
+    if split == "val" and not chosen:
+        remedy = "hold back whole source videos; here there is none to spare" if options.val_share else "hold some back"
         warnings.warn(
-            f'{options.folder}: no row has split "val", so validation looks at training clips. Set val_share=0.1 to '
-            "hold some back.",
-            stacklevel=3,
+            f'{options.folder}: no clip is kept for validation (split "val"), so validation looks at training clips. '
+            f"val_share={options.val_share or 0.1:g} would {remedy}.",
+            stacklevel=4,
         )
-    if validating and held:
-        chosen = [row for row in rows if row in held]
-    elif options.split == "all":
-        chosen = rows
-    else:
-        chosen = [row for row in rows if row.split == options.split or (row.split is None and row not in held)]
+        chosen = kept(everything, "train")
     if not chosen:
-        there = ", ".join(sorted({row.split or "(none)" for row in rows}))
-        raise ValueError(f"{options.folder}: no row is left with split={options.split!r}. Splits there: {there}.")
+        raise ValueError(nothing_left(options.folder, everything))
+    if split == "train":
+        warn_of_losses(options, everything, chosen)
     return chosen
 
 
-def _lot(row: Row) -> float:
-    """A number in [0, 1) that belongs to the row for ever."""
-    return derive_seed(row.file_name, row.start_frame) / 2**62
+def warn_of_losses(options: FolderOptions, everything: Sequence[Fate], chosen: Sequence[Fate]) -> None:
+    """Say what a person did not ask for: clips that are dropped by no choice of theirs, and clips without words."""
+    lost = [f for f in everything if f.rule and f.rule not in ("filter", "other split")]
+    if lost:
+        counts = ", ".join(f"{rule} {count}" for rule, count in tally(lost).items())
+        warnings.warn(
+            f"folder/{options.folder.name}: {len(lost)} of {len(everything)} clips are left out ({counts}); the first: "
+            f"{lost[0].where}: {lost[0].reason}. `flipbook data plan` lists them all.",
+            stacklevel=5,
+        )
+    wordless = [fate for fate in chosen if fate.clip is not None and not fate.clip.captions]
+    if wordless:
+        warnings.warn(
+            f"folder/{options.folder.name}: {len(wordless)} of {len(chosen)} clips have no caption and train without "
+            f"words, the first is {wordless[0].where}.",
+            stacklevel=5,
+        )
+
+
+def restrict(chosen: Sequence[Fate], bucket: Any) -> list[Fate]:
+    """The fates that fall into one bucket."""
+    return [fate for fate in chosen if fate.bucket == bucket]
+
+
+__all__ = ["Cut", "FolderOptions", "FolderSource", "crop", "prepare", "restrict"]

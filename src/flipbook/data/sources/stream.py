@@ -11,7 +11,7 @@ import numpy as np
 
 from flipbook.data.batch import Sample
 from flipbook.data.seeds import derive_seed, permutation
-from flipbook.data.sources.framing import Framing
+from flipbook.data.framing import Framing
 
 BLOCK = 1024
 """Sources are mixed block by block: each block holds every source in exactly its share, in an order of its own."""
@@ -76,9 +76,10 @@ def _build_source(number: int, options: dict[str, Any], framing: Framing, split:
         from flipbook.data.sources.world import WorldSource
 
         return WorldSource(options.pop("world"), options, framing, split)
-    from flipbook.data.sources.folder import FolderOptions, FolderSource
+    from flipbook.data.sources.folder import FolderOptions, FolderSource, prepare
 
-    return FolderSource(FolderOptions.parse(options, f"data.{number}"), framing, split)
+    parsed = FolderOptions.parse(options, f"data.{number}")
+    return FolderSource(parsed, framing, prepare(parsed, framing, split), plain=split == "val")
 
 
 def _shares(weights: Sequence[float]) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from flipbook.data.batch import Sample
 from flipbook.data.seeds import derive_seed, generator
-from flipbook.data.sources.framing import Framing, frame_index
+from flipbook.data.framing import Framing, frame_index
 
 WORLD_FPS = 8.0
 
@@ -60,4 +60,5 @@ class WorldSource:
             fps=WORLD_FPS / framing.frame_stride,
             index=index,
             source=self.name,
+            is_image=framing.num_frames == 1,
         )
