@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -32,11 +33,11 @@ HEADS: dict[str, int] = {
 
 @dataclass(frozen=True, kw_only=True)
 class WorldNetConfig:
-    """num_frames, size: what a clip is brought to before it is looked at.   widths: channels at a quarter of the size and each halving."""
+    """num_frames, size: what a clip is brought to before it is looked at.   widths: channels at each halving of the size."""
 
     num_frames: int = 16
     size: int = 64
-    widths: tuple[int, ...] = (32, 64, 96)
+    widths: tuple[int, ...] = (16, 32, 64, 96)
     dim: int = 64
 
 
@@ -79,22 +80,23 @@ class WorldNet(nn.Module):
         super().__init__()
         self.config = config or WorldNetConfig()
         widths = self.config.widths
-        self.stem = nn.Conv2d(3, widths[0], 7, 4, 3, bias=False)
+        self.stem = nn.Conv2d(6, widths[0], 5, 2, 2, bias=False)
         self.stem_norm = nn.BatchNorm2d(widths[0])
         self.blocks = nn.ModuleList(
-            ShiftBlock(a, b, 1 if i == 0 else 2) for i, (a, b) in enumerate(zip((widths[0], *widths), widths, strict=False))
+            ShiftBlock(a, b, 2) for a, b in pairwise(widths)
         )
-        self.project = nn.Linear(2 * widths[-1], self.config.dim)
+        self.project = nn.Linear(4 * widths[-1], self.config.dim)
         self.heads = nn.ModuleDict({name: nn.Linear(self.config.dim, size) for name, size in HEADS.items()})
 
     def forward(self, x: Tensor) -> Tensor:                                      # (B, 3, T, H, W)
         x = self.fit(x)
         b, _, t, _, _ = x.shape
-        h = F.relu(self.stem_norm(self.stem(fold_frames(x))))                    # (B T, C0, S/4, S/4)
+        change = torch.diff(x, dim=2, prepend=x[:, :, :1])                       # to the frame before
+        h = F.relu(self.stem_norm(self.stem(fold_frames(torch.cat([x, change], 1)))))  # (B T, C0, S/2, S/2)
         for block in self.blocks:
             h = block(h, t)
-        h = torch.cat([h.mean((2, 3)), h.amax((2, 3))], 1)                       # (B T, 2 C)
-        return self.project(h.view(b, t, -1).mean(1))                            # (B, dim)
+        h = torch.cat([h.mean((2, 3)), h.amax((2, 3))], 1).float().view(b, t, -1)  # (B, T, 2 C)
+        return self.project(torch.cat([h.mean(1), (h.var(1) + 1e-4).sqrt()], 1))   # (B, dim)
 
     def fit(self, x: Tensor) -> Tensor:
         """Squash frames to size x size (antialiased bilinear). Raises ValueError unless the clip has num_frames frames."""

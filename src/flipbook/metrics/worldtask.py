@@ -73,10 +73,7 @@ def losses(logits: dict[str, Tensor], targets: dict[str, Tensor], weights: dict[
     """One loss a head, each a mean over the clips that have an answer, of equal weight: neither content nor motion rules."""
     out = {}
     for name in HEADS:
-        if name == "damage":
-            each = F.mse_loss(logits[name].float(), targets[name], reduction="none").sum(1) * 10
-        else:
-            each = F.binary_cross_entropy_with_logits(logits[name].float(), targets[name], reduction="none").sum(1)
+        each = F.binary_cross_entropy_with_logits(logits[name].float(), targets[name], reduction="none").sum(1)
         out[name] = (each * weights[name]).sum() / weights[name].sum().clamp(min=1)
     return out
 
@@ -153,6 +150,6 @@ def accuracy(net: WorldNet, numbers: range, seed: int = 1) -> dict[str, float]:
         for name, target in targets.items():
             if weights[name]:
                 guess = logits[name][0]
-                hit = (guess - target).abs() if name == "damage" else ((guess > 0) == (target > 0.5)).float()
+                hit = (guess.sigmoid() - target).abs() if name == "damage" else ((guess > 0) == (target > 0.5)).float()
                 right[name].append(float(hit.mean()))
     return {name: float(np.mean(values)) for name, values in right.items()}
