@@ -1,0 +1,68 @@
+"""What changes slowly over a clip: the colours, and with them all that a long clip may lose."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .base import Footage, Reading
+from .sharpness import blur_of_frames
+
+SLOPE = 5.0      # CIELAB units per 100 frames
+VISIBLE = 3.0    # CIELAB units from the first frames to the last, below which nobody sees it
+ENDS = 3         # frames averaged at both ends
+
+
+def colour_drift(footage: Footage) -> Reading:
+    """How fast the colours leave those of the shot's first frames, in CIELAB units per 100 frames; the worst shot counts.
+
+    The median over 8 x 8 cells of the change since the first frames, so that what moves in less than half of the picture does not
+    count; the slope of a straight line through the origin. Fires when it is fast enough and adds up to a visible change.
+    """
+    series = np.zeros(len(footage.frames))
+    value = moved = 0.0
+    for shot in footage.shots:
+        lab = footage.cell_lab[shot]
+        ends = min(ENDS, len(lab))
+        way = np.median(lab - lab[:ends].mean(0), axis=1)                            # (t, 3)
+        series[shot] = np.linalg.norm(way, axis=1)
+        time = np.arange(len(lab)) - (ends - 1) / 2
+        slope = float(np.linalg.norm((time[:, None] * way).sum(0) / max((time**2).sum(), 1)) * 100)
+        last = float(np.linalg.norm(way[-ends:].mean(0)))
+        if last > VISIBLE and slope > value:
+            value, moved = slope, last
+        elif moved == 0:
+            value = max(value, slope)
+    fired = value > SLOPE and moved > VISIBLE
+    reason = f"colours move by {moved:.1f} CIELAB units, {value:.1f} per 100 frames" if fired else "colours stay"
+    return Reading("colour drift", value, "CIELAB units per 100 frames", SLOPE, fired, reason, series, (), {"moved": moved})
+
+
+def drift_report(footage: Footage) -> dict[str, np.ndarray]:
+    """A long clip as functions of time, each (T,): what an extension method loses, it loses in one of these.
+
+    blur:       0 sharp to 1 blurred, as in `sharpness`.     lightness, a, b: mean CIELAB colour.
+    saturation: mean chroma, CIELAB units.                   contrast: standard deviation of luma, grey levels.
+    motion:     mean change from the frame before, grey levels; 0 in the first frame of a shot.
+    identity:   overlap in [0, 1] of the colours with those of the first frames, 64 bins: 1 is the same palette.
+    """
+    lab, y = footage.cell_lab, footage.luma
+    motion = np.zeros(len(y))
+    motion[1:] = [255 * np.abs(b - a).mean() for a, b in zip(y[:-1], y[1:], strict=True)]
+    motion[footage.is_new_shot] = 0
+    palette = np.stack([palette_of(frame) for frame in footage.frames])
+    first = palette[: min(ENDS, len(palette))].mean(0)
+    return {
+        "blur": blur_of_frames(y),
+        "lightness": lab[..., 0].mean(1), "a": lab[..., 1].mean(1), "b": lab[..., 2].mean(1),
+        "saturation": np.hypot(lab[..., 1], lab[..., 2]).mean(1),
+        "contrast": 255 * y.std((1, 2)),
+        "motion": motion,
+        "identity": np.minimum(palette, first).sum(1),
+    }  # fmt: skip
+
+
+def palette_of(frame: np.ndarray) -> np.ndarray:
+    """Shares of 64 colours (four levels per channel) in a frame (H, W, 3): (64,)."""
+    level = (frame >> 6).astype(int)
+    bins = level[..., 0] * 16 + level[..., 1] * 4 + level[..., 2]
+    return np.bincount(bins.ravel(), minlength=64) / bins.size
