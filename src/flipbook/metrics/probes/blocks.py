@@ -7,7 +7,7 @@ import numpy as np
 from .base import Footage, Reading
 
 BLOCK = 8
-BLOCKY = 1.35      # steps at the borders of blocks against those beside them
+BLOCKY = 1.45      # steps at the borders of blocks against those beside them
 FLAT = 0.5 / 255   # added to both, so that a flat picture divides nothing by nothing
 CHECKERED = 3.0    # power at the finest frequency against that of its neighbours
 SAMPLED = 48       # frames are enough for a clip's own habits

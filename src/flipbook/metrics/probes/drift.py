@@ -9,6 +9,7 @@ from .sharpness import blur_of_frames
 
 SLOPE = 5.0      # CIELAB units per 100 frames
 VISIBLE = 3.0    # CIELAB units from the first frames to the last, below which nobody sees it
+UNIFORM = 0.6    # spread of the change over the picture, as a share of it
 ENDS = 3         # frames averaged at both ends
 
 
@@ -16,7 +17,8 @@ def colour_drift(footage: Footage) -> Reading:
     """How fast the colours leave those of the shot's first frames, in CIELAB units per 100 frames; the worst shot counts.
 
     The median over 8 x 8 cells of the change since the first frames, so that what moves in less than half of the picture does not
-    count; the slope of a straight line through the origin. Fires when it is fast enough and adds up to a visible change.
+    count; the slope of a straight line through the origin. 0 for a shot whose colours end less than 3 units away, and for one in which
+    they move differently from place to place, as they do when a camera pans.
     """
     series = np.zeros(len(footage.frames))
     value = moved = 0.0
@@ -28,11 +30,10 @@ def colour_drift(footage: Footage) -> Reading:
         time = np.arange(len(lab)) - (ends - 1) / 2
         slope = float(np.linalg.norm((time[:, None] * way).sum(0) / max((time**2).sum(), 1)) * 100)
         last = float(np.linalg.norm(way[-ends:].mean(0)))
-        if last > VISIBLE and slope > value:
+        spread = float(np.median(np.linalg.norm(way[-1] - (lab[-1] - lab[:ends].mean(0)), axis=1)))
+        if last > VISIBLE and spread <= UNIFORM * last and slope > value:
             value, moved = slope, last
-        elif moved == 0:
-            value = max(value, slope)
-    fired = value > SLOPE and moved > VISIBLE
+    fired = value > SLOPE
     reason = f"colours move by {moved:.1f} CIELAB units, {value:.1f} per 100 frames" if fired else "colours stay"
     return Reading("colour drift", value, "CIELAB units per 100 frames", SLOPE, fired, reason, series, (), {"moved": moved})
 

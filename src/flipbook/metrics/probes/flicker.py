@@ -11,14 +11,16 @@ LOCAL_THRESHOLD = 1.0  # grey levels by which half of the picture's cells turn b
 
 
 def flicker(footage: Footage) -> Reading:
-    """Mean of |L[t+1] - 2 L[t] + L[t-1]|, L the mean luma of a frame in grey levels (0 to 255).
+    """How much the mean luma of a frame turns back, in grey levels (0 to 255): 2 min(|a|, |b|) for changes a, b of opposite sign.
 
-    An alternation of +-A gives 4 A; a fade, however fast, gives nothing. Three frames across a cut are not compared.
+    An alternation of +-A gives 4 A, as the second difference does, of which this is the part that returns: an explosion, a
+    lamp that is switched on and a fade, however fast, give nothing. Frames across a cut are not compared.
     """
     level = 255 * footage.luma.mean((1, 2))                                          # (T,)
     series = np.zeros(len(level))
     for shot in footage.shots:
-        series[shot][1:-1] = np.abs(np.diff(level[shot], 2))
+        a, b = np.diff(level[shot])[:-1], np.diff(level[shot])[1:]
+        series[shot][1:-1] = 2 * np.minimum(np.abs(a), np.abs(b)) * (a * b < 0)
     usable = sum(max(shot.stop - shot.start - 2, 0) for shot in footage.shots)
     value = float(series.sum() / max(usable, 1))
     worst = tuple(int(t) for t in np.flatnonzero(series > 4 * THRESHOLD)[:64])

@@ -7,52 +7,58 @@ import numpy as np
 from .base import Footage, Reading
 
 STEP = 1.0        # grey levels: a straight line from border to border steps by more
-COVERED = 0.9     # share of its pixels that step the same way
+ALIKE = 0.97      # share of its pixels that step by about the same
+TEXTURE = 3.0     # grey levels: standard deviation of the picture along the line, below which it is too plain to tell
+UNIFORM = 0.5     # spread of a jump over the picture, as a share of the jump: a camera that jerks spreads more
 JUMP = 1.5        # CIELAB units: the colours of a shot change for good from one frame to the next by more
 NEIGHBOURS = 4    # frames on each side that tell what change is usual
 BEFORE_AND_AFTER = 3
 
 
 def seams(footage: Footage) -> Reading:
-    """The largest step, in grey levels, across a straight line that runs through the whole picture.
+    """The largest step, in grey levels, across a straight line through the whole picture, over which the picture goes on.
 
-    For every border between two columns (or rows) the mean step over the line and all frames, less the larger of the steps beside it
-    and of the step that a tenth of all lines exceed: a seam is one pixel wide, lonely, and steps the same way along its
-    whole length, while an outline is softer, shorter, or moves. marks are empty; details say where: axis and position.
+    Looked for between all neighbouring columns and rows of the mean picture (motion blurs there, seams stay). A seam is one
+    pixel wide, lonely, and steps alike along its whole length, over a picture that has texture and is the same on both
+    sides but for the step. An outline is softer, shorter, or parts different things. Between two plain areas a step may be a
+    horizon as well as a seam, and is not called. details say where: column or row.
     """
-    found = [line_steps(footage.luma, axis) for axis in (2, 1)]
-    best = [(float(steps.max(initial=0.0)), int(steps.argmax()) if len(steps) else 0) for steps in found]
-    axis = 0 if best[0][0] >= best[1][0] else 1
-    value, place = best[axis]
-    position = place + 1
-    along = np.abs(np.diff(footage.luma, axis=2 - axis).take(place, axis=2 - axis)).mean(axis=1) * 255
+    picture = 255 * footage.luma.mean(0)
+    found = [line_steps(picture), line_steps(picture.T)]
+    axis = int(found[1].max(initial=0) > found[0].max(initial=0))
+    place = int(found[axis].argmax())
+    value = float(found[axis][place])
     fired = value > STEP
     name = ("column", "row")[axis]
-    reason = f"a step of {value:.1f} grey levels before {name} {position}" if fired else "no line through the picture"
-    details = {name: float(position)} if fired else {}
-    return Reading("seams", value, "grey levels", STEP, fired, reason, along, (), details)
+    along = footage.luma if axis == 0 else footage.luma.transpose(0, 2, 1)
+    series = 255 * np.abs((along[:, :, place + 1] - along[:, :, place]).mean(1))
+    reason = f"a step of {value:.1f} grey levels before {name} {place + 1}" if fired else "no line through the picture"
+    details = {name: place + 1.0} if fired else {}
+    return Reading("seams", value, "grey levels", STEP, fired, reason, series, (), details)
 
 
-def line_steps(y: np.ndarray, axis: int) -> np.ndarray:
-    """How much each line between neighbours along `axis` of (T, H, W) steps like a seam, in grey levels."""
-    steps = np.diff(y.mean(0), axis=axis - 1) * 255                                  # in the mean picture: motion blurs, seams stay
-    steps = steps if axis == 2 else steps.T                                          # (length, lines)
-    mean = steps.mean(0)
-    same_way = (np.sign(mean) * steps > 0.25 * np.abs(mean)).mean(0)
-    size = np.abs(mean)
+def line_steps(picture: np.ndarray) -> np.ndarray:
+    """How much each line between two columns of (H, W) grey levels steps like a seam; 0 where it does not: (W - 1,)."""
+    steps = np.diff(picture, axis=1)                                                 # (H, W - 1)
+    step = np.median(steps, axis=0)
+    size = np.abs(step)
     padded = np.pad(size, 1)
-    beside = np.maximum(padded[:-2], padded[2:])
-    usual = np.percentile(size, 90)
-    excess = size - np.maximum(beside, usual)
-    excess[:1] = excess[-1:] = 0                                                     # a border line of the picture is no seam
-    return np.where(same_way >= COVERED, np.maximum(excess, 0), 0)
+    excess = size - np.maximum(np.maximum(padded[:-2], padded[2:]), np.percentile(size, 90))
+    calm = np.median(np.abs(steps), axis=0)
+    texture = np.pad(np.maximum(calm[:-2], calm[2:]), 1, mode="edge")                # usual step beside the line
+    alike = (np.abs(steps - step) <= 0.5 * size + 2 * texture).mean(0)
+    lines = np.minimum(picture[:, :-1].std(0), picture[:, 1:].std(0))
+    is_seam = (alike >= ALIKE) & (lines > TEXTURE) & (lines > size / 2) & (excess > 0)
+    is_seam[:2] = is_seam[-2:] = False                                               # the frame of a picture is no seam
+    return np.where(is_seam, excess, 0.0)
 
 
 def chunk_seams(footage: Footage) -> Reading:
     """The largest lasting jump of colour from one frame to the next within a shot, in CIELAB units.
 
     The median over 8 x 8 cells of the change from frame to frame, which ignores what moves, less what is usual around it;
-    only if the three frames after differ as much from the three before, so that flicker, which returns, is none.
+    only if all the picture shares in it, and if the three frames after differ as much from the three before, so that flicker,
+    which returns, is none.
     """
     lab = footage.cell_lab                                                           # (T, N, 3)
     change = np.zeros((len(lab), 3))
@@ -75,6 +81,9 @@ def lasting_jump(lab: np.ndarray, change: np.ndarray, t: int, shot: slice) -> fl
     around = [k for k in range(max(t - NEIGHBOURS, shot.start + 1), min(t + NEIGHBOURS + 1, shot.stop)) if k != t]
     usual = max((float(np.linalg.norm(change[k])) for k in around), default=0.0)
     jump = float(np.linalg.norm(change[t]))
+    spread = float(np.median(np.linalg.norm(lab[t] - lab[t - 1] - change[t], axis=1)))
+    if spread > UNIFORM * jump:
+        return 0.0
     after = lab[t : min(t + BEFORE_AND_AFTER, shot.stop)].mean(0)
     before = lab[max(t - BEFORE_AND_AFTER, shot.start) : t].mean(0)
     lasting = float(np.linalg.norm(np.median(after - before, axis=0)))

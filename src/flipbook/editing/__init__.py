@@ -1,0 +1,1 @@
+"""Editing: what of a source survives, and where it enters."""

@@ -1,0 +1,30 @@
+"""Restorers: Video -> Video without a network. Rate, sound and recipe stay, and every filter over time restarts at cuts."""
+
+from __future__ import annotations
+
+from .chain import ORDER, RESTORERS, restore
+from .colour import match_colour, match_low_frequencies
+from .deblur import deblur, sharpen
+from .deflicker import deflicker
+from .denoise import denoise, denoise_spatial
+from .hold import hold_colour
+from .interpolate import interpolate
+from .levels import auto_levels, equalise, levels
+
+__all__ = [
+    "ORDER",
+    "RESTORERS",
+    "auto_levels",
+    "deblur",
+    "deflicker",
+    "denoise",
+    "denoise_spatial",
+    "equalise",
+    "hold_colour",
+    "interpolate",
+    "levels",
+    "match_colour",
+    "match_low_frequencies",
+    "restore",
+    "sharpen",
+]
