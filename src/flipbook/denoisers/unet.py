@@ -7,13 +7,13 @@ load unchanged, since an insert only ever adds names. `unet_tables.py` holds the
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from flipbook.denoisers.unet_blocks import ACTIVATIONS, Layer, Level, Site
+from flipbook.denoisers.unet_blocks import ACTIVATIONS, Layer, Level, Resnet, Site, SpatialTransformer
 from flipbook.nn.clip import Clip, GroupNorm, Scope, channels_first, channels_last, per_image
 from flipbook.nn.doors import Doors
 from flipbook.nn.embed import sinusoid, zero_
@@ -64,7 +64,7 @@ class UNetConfig:
     time_scale_shift: bool = False
     clock: Clock = "levels"
     num_levels: int = 1000
-    inserts: InsertTable = InsertTable()
+    inserts: InsertTable = field(default_factory=InsertTable)
 
     def __post_init__(self) -> None:
         for name in ("widths", "depths", "transformers", "heads", "down_eps"):
@@ -101,32 +101,31 @@ class UNet(nn.Module):
     def __init__(self, config: UNetConfig):
         super().__init__()
         self.config = c = config
-        widths, heads, last = c.widths, c.level_heads, len(c.widths) - 1
-        first = self._site("in")
+        widths, last = c.widths, len(c.widths) - 1
         self.time_in, self.time_out = nn.Linear(widths[0], c.time_dim), nn.Linear(c.time_dim, c.time_dim)
         self.vector = nn.ModuleList(VectorEmbedding(part, c.time_dim) for part in c.vector)
-        self.given_in, self.given_out = (nn.Linear(widths[0], c.time_dim), zero_(nn.Linear(c.time_dim, c.time_dim))) if c.given_clock else (None, None)
+        self.given_in = nn.Linear(widths[0], c.time_dim) if c.given_clock else None
+        self.given_out = zero_(nn.Linear(c.time_dim, c.time_dim)) if c.given_clock else None
         self.conv_in = nn.Conv2d(c.in_channels + c.channel_door, widths[0], 3, padding=1)
-        self.inserts = first.sockets(widths[0], "after_conv_in")
+        self.inserts = self._site("in", 0).sockets(widths[0], "after_conv_in")
 
         left, x = [widths[0]], widths[0]                                    # channels of what the way down leaves for the way up
-        self.down = nn.ModuleList()
+        self.down: Any = nn.ModuleList()
         for i, width in enumerate(widths):
-            site = self._site("down", None if c.down_eps is None else c.down_eps[i])
-            layers = [Layer(x if j == 0 else width, width, heads[i], c.transformers[i], site) for j in range(c.depths[i])]
+            site = self._site("down", i)
+            layers = [Layer(x if j == 0 else width, width, c.transformers[i], site) for j in range(c.depths[i])]
             self.down.append(Level(layers, width, site, nn.Conv2d(width, width, 3, stride=2, padding=1) if i < last else None))
             left += [width] * (c.depths[i] + (i < last))
             x = width
 
-        site = self._site("mid")
-        closing = Layer(x, x, heads[-1], 0, site, pair=False)
-        self.mid = nn.ModuleList([Layer(x, x, heads[-1], c.mid_transformers, site), closing])
+        site = self._site("mid", last)
+        self.mid: Any = nn.ModuleList([Layer(x, x, c.mid_transformers, site), Layer(x, x, 0, site, pair=False)])
 
-        self.up = nn.ModuleList()
+        self.up: Any = nn.ModuleList()
         for i, width in reversed(list(enumerate(widths))):
-            site, layers = self._site("up"), []
+            site, layers = self._site("up", i), []
             for _ in range(c.depths[i] + 1):
-                layers.append(Layer(x + left.pop(), width, heads[i], c.transformers[i], site))
+                layers.append(Layer(x + left.pop(), width, c.transformers[i], site))
                 x = width
             self.up.append(Level(layers, width, site, nn.Conv2d(width, width, 3, padding=1) if i else None))
 
@@ -135,10 +134,11 @@ class UNet(nn.Module):
         self._number_cross_attentions()
         self._initialise()
 
-    def _site(self, stage: str, eps: float | None = None) -> Site:
+    def _site(self, stage: str, level: int) -> Site:
         c = self.config
-        rows = [row for row in c.inserts.rows if stage in row.stages]
-        return Site(c.time_dim, c.text_dim, c.groups, c.eps if eps is None else eps, c.norm, c.act, c.time_scale_shift, rows)
+        eps = c.down_eps[level] if stage == "down" and c.down_eps else c.eps
+        rows = [row for row in c.inserts.rows if stage in row.stages and (row.levels is None or level in row.levels)]
+        return Site(c.level_heads[level], c.time_dim, c.text_dim, c.groups, eps, c.norm, c.act, c.time_scale_shift, rows)
 
     def _number_cross_attentions(self) -> None:
         self._readers = [layer for layer in self.modules() if isinstance(layer, CrossAttention)]
@@ -150,11 +150,11 @@ class UNet(nn.Module):
 
     def _initialise(self) -> None:
         """Residual branches start silent, as the latent diffusion code has it."""
-        for level in (*self.down, self.mid, *self.up):
-            for layer in level.layers if isinstance(level, Level) else level:
-                zero_(layer.resnet.conv2)
-                if layer.transformer is not None:
-                    zero_(layer.transformer.leave)
+        for layer in self.modules():
+            if isinstance(layer, Resnet):
+                zero_(layer.conv2)
+            elif isinstance(layer, SpatialTransformer):
+                zero_(layer.leave)
         zero_(self.conv_out)
 
     def prepare(self, doors: Doors) -> Doors:
@@ -200,12 +200,7 @@ class UNet(nn.Module):
         if middle is not None:
             h = h + middle
         for level in self.up:
-            for i, layer in enumerate(level.layers):
-                h = layer(torch.cat([h, skips.pop()], dim=-1), clip)
-                if i == len(level.layers) - 1:
-                    h = level.inserts.plug("after_level", h, clip)
-            if level.resize is not None:
-                h = level.grow(h, skips[-1].shape[2:4])
+            h = level.up(h, skips, clip)
         h = ACTIVATIONS[self.config.act](self.norm_out(h, clip))
         return channels_first(per_image(self.conv_out, h))
 
@@ -241,9 +236,9 @@ class UNet(nn.Module):
         if self.given_in is not None and self.given_out is not None and given is not None:
             time = time + given[..., None].to(dtype) * self.given_out(act(self.given_in(waves)))
         if doors.vector is not None:
-            columns = [embedding.part.width for embedding in self.vector]
+            columns = [part.width for part in self.config.vector]
             if doors.vector.shape[-1] != sum(columns):
-                raise ValueError(f"the vector door is {doors.vector.shape[-1]} wide, this network reads {sum(columns)}: {[p.kind for p in self.config.vector]}.")
+                raise ValueError(f"the vector door is {doors.vector.shape[-1]} wide, this network reads {sum(columns)} columns ({self.config.vector}).")
             for embedding, part in zip(self.vector, doors.vector.split(columns, dim=-1), strict=True):
                 time = time + embedding(part).to(dtype)[:, None]
         return time

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flipbook.nn.clip import Clip, GroupNorm, Scope, per_image
 from flipbook.nn.inserts import Insert, Sockets
+from flipbook.nn.inserts.host import Host
 from flipbook.nn.transformer import CrossAttention, GatedMLP, SelfAttention
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"silu": F.silu, "gelu": F.gelu}
@@ -21,6 +24,7 @@ IN_TRANSFORMER = ("after_self_attention", "before_mlp", "after_mlp")
 class Site:
     """What a block needs to know to be built at its place in the network."""
 
+    heads: int
     time_dim: int
     text_dim: int | None
     groups: int
@@ -36,7 +40,7 @@ class Site:
 
     def sockets(self, channels: int, *at: str) -> Sockets:
         """The inserts of a host that offers some insertion points."""
-        return Sockets(self.rows(*at), channels, self.time_dim, self.text_dim)
+        return Sockets(self.rows(*at), Host(channels, self.heads, self.groups, self.eps, self.time_dim, self.text_dim))
 
 
 class Resnet(nn.Module):
@@ -70,8 +74,9 @@ class Resnet(nn.Module):
 class TransformerBlock(nn.Module):
     """Attention within the frame, attention to the tokens, gated MLP, each normed before and added after."""
 
-    def __init__(self, dim: int, heads: int, site: Site):
+    def __init__(self, dim: int, site: Site):
         super().__init__()
+        heads = site.heads
         self.norm1, self.attention = nn.LayerNorm(dim), SelfAttention(dim, heads, dim // heads)
         self.norm2 = nn.LayerNorm(dim) if site.text_dim is not None else None
         self.cross = CrossAttention(dim, heads, dim // heads, site.text_dim) if site.text_dim is not None else None
@@ -91,11 +96,11 @@ class TransformerBlock(nn.Module):
 class SpatialTransformer(nn.Module):
     """Group norm, linear in, blocks, linear out, added to the input."""
 
-    def __init__(self, dim: int, heads: int, depth: int, site: Site):
+    def __init__(self, dim: int, depth: int, site: Site):
         super().__init__()
         self.norm = GroupNorm(site.groups, dim, 1e-6)
         self.enter, self.leave = nn.Linear(dim, dim), nn.Linear(dim, dim)
-        self.blocks = nn.ModuleList(TransformerBlock(dim, heads, site) for _ in range(depth))
+        self.blocks = nn.ModuleList(TransformerBlock(dim, site) for _ in range(depth))
 
     def forward(self, x: Tensor, clip: Clip) -> Tensor:
         h = self.enter(self.norm(x, clip))
@@ -107,11 +112,11 @@ class SpatialTransformer(nn.Module):
 class Layer(nn.Module):
     """A residual block and, where its level has one, the image transformer behind it."""
 
-    def __init__(self, c_in: int, c_out: int, heads: int, depth: int, site: Site, *, pair: bool = True):
+    def __init__(self, c_in: int, c_out: int, depth: int, site: Site, *, pair: bool = True):
         super().__init__()
         places = ("after_resnet", *(("after_spatial_attention",) if depth else ()), *(("after_pair",) if pair else ()))
         self.resnet = Resnet(c_in, c_out, site)
-        self.transformer = SpatialTransformer(c_out, heads, depth, site) if depth else None
+        self.transformer = SpatialTransformer(c_out, depth, site) if depth else None
         self.inserts = site.sockets(c_out, *places)
 
     def forward(self, x: Tensor, clip: Clip) -> Tensor:
@@ -133,20 +138,24 @@ class Level(nn.Module):
         self.resize = resize
 
     def down(self, x: Tensor, clip: Clip) -> tuple[Tensor, list[Tensor]]:
-        """The level's result, and what every step of it leaves for the way up."""
-        skips = []
-        for i, layer in enumerate(self.layers):
+        """The level's result, half as high and wide, and what each of its steps leaves for the way up."""
+        left = []
+        for layer in self.layers:
             x = layer(x, clip)
-            if i == len(self.layers) - 1:
-                x = self.inserts.plug("after_level", x, clip)
-            skips.append(x)
+            left.append(x)
         if self.resize is not None:
             x = per_image(self.resize, x)
-            skips.append(x)
-        return x, skips
+            left.append(x)
+        return self.inserts.plug("after_level", x, clip), left
 
-    def grow(self, x: Tensor, size: tuple[int, int]) -> Tensor:
-        """Nearest neighbour to `size`, then the convolution."""
+    def up(self, x: Tensor, left: list[Tensor], clip: Clip) -> Tensor:
+        """The level's result, as high and wide as the next level; takes what the way down left, last first."""
+        for layer in self.layers:
+            x = layer(torch.cat([x, left.pop()], dim=-1), clip)
+        if self.resize is not None:
+            x = per_image(partial(self._grow, left[-1].shape[2:4]), x)
+        return self.inserts.plug("after_level", x, clip)
+
+    def _grow(self, size: tuple[int, int], image: Tensor) -> Tensor:
         assert self.resize is not None
-        resize = self.resize
-        return per_image(lambda image: resize(F.interpolate(image, size=size, mode="nearest")), x)
+        return self.resize(F.interpolate(image, size=size, mode="nearest"))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from flipbook.denoisers.unet import UNet, UNetConfig
-from flipbook.interop.keys_apply import Rule, inverted, listed, translate
+from flipbook.interop.keys_apply import Rule, _fill, _match, inverted, listed, translate
 
 Json = dict[str, Any]
 
@@ -22,21 +24,49 @@ class UNetLayout:
     rules:      the key map, theirs to ours.
     config:     config.json to our config; raises ValueError for what we cannot run, naming every such entry.
     json:       our config to config.json; raises ValueError for what this class cannot say.
+    units:      (pattern of their names, axes of length 1 behind the matrices so called): convolutions there, linear layers here.
     """
 
     class_name: str
     rules: tuple[Rule, ...]
     config: Callable[[Json], UNetConfig]
     json: Callable[[UNetConfig], Json]
+    units: tuple[tuple[str, int], ...] = ((r".*\.conv_shortcut\.weight", 2),)
 
     def load(self, net: UNet, weights: Mapping[str, Tensor], origin: str = "the checkpoint") -> UNet:
         """Fill a network of `self.config(...)`. Raises `KeysDoNotFit`, which lists every key that does not fit."""
         net.load_state_dict(translate(weights, self.rules, net.state_dict(), origin), assign=True)
         return net
 
-    def save(self, net: UNet, wanted: Mapping[str, Any]) -> dict[str, Tensor]:
-        """The weights under their names, in their shapes: `wanted` holds a tensor or shape per name of theirs."""
-        return translate(net.state_dict(), inverted(self.rules), wanted, "this network")
+    def write(self, net: UNet, *, linear_projection: bool = False) -> tuple[Json, dict[str, Tensor]]:
+        """config.json and weights as this class writes them.
+
+        linear_projection: whether the image transformers' outer layers are linear (Stable Diffusion 2.x) or 1 x 1 convolutions
+        (1.x); only where the class leaves the choice.
+        """
+        json, units = self.json(net.config), self.units
+        if "use_linear_projection" in json:
+            json["use_linear_projection"] = linear_projection
+            units += () if linear_projection else ((r".*\.attentions\..*\.proj_(in|out)\.weight", 2),)
+        return json, self.translated(net.state_dict(), units)
+
+    def translated(self, ours: Mapping[str, Tensor], units: tuple[tuple[str, int], ...]) -> dict[str, Tensor]:
+        """Our weights under their names, in their shapes."""
+        rules = inverted(self.rules)
+        shapes = {name_there(key, rules): value.shape for key, value in ours.items()}
+        for name, shape in shapes.items():
+            axes = next((axes for pattern, axes in units if re.fullmatch(pattern, name)), 0)
+            shapes[name] = torch.Size((*shape, *([1] * axes if len(shape) > 1 else [])))
+        return translate(ours, rules, shapes, "this network")
+
+
+def name_there(key: str, rules: Sequence[Rule]) -> str:
+    """What the first rule that knows a key calls it; the key itself if none does. For maps that join and cut nothing."""
+    for rule in rules:
+        names = _match(rule, key)
+        if names is not None:
+            return _fill(str(rule.ours), names)
+    return key
 
 
 def check_config(json: Json, reads: Collection[str], fixed: Mapping[str, Collection[Any]]) -> None:

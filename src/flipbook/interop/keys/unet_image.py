@@ -58,8 +58,8 @@ def image_part(json: Json, levels: tuple[bool, ...]) -> Json:
     }
 
 
-def json_of(config: UNetConfig, *, linear_projection: bool = False) -> Json:
-    """Our config as config.json. linear_projection: as SD 2.x stores the transformers' outer layers, else as 1 x 1 convolutions."""
+def json_of(config: UNetConfig) -> Json:
+    """Our config as config.json of UNet2DConditionModel."""
     if config.inserts != InsertTable() or config.given_clock or config.norm != "frame" or config.down_eps or config.clock != "levels":
         raise ValueError("UNet2DConditionModel is an image network: it cannot hold inserts, given frames, or another clock. Save this one in our own layout.")
     levels = [depth > 0 for depth in config.transformers]
@@ -68,7 +68,7 @@ def json_of(config: UNetConfig, *, linear_projection: bool = False) -> Json:
         "down_block_types": ["CrossAttnDownBlock2D" if has else "DownBlock2D" for has in levels],
         "up_block_types": ["CrossAttnUpBlock2D" if has else "UpBlock2D" for has in reversed(levels)],
         "attention_head_dim": list(config.level_heads),
-        "use_linear_projection": linear_projection,
+        "use_linear_projection": False,
         "resnet_time_scale_shift": "scale_shift" if config.time_scale_shift else "default",
         **image_json(config),
         **_vector_json(config.vector),

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from flipbook.nn.clip import Clip
 from flipbook.nn.inserts.alpha_mixer import AlphaMixer, Form
 from flipbook.nn.inserts.frame_adaptor import FrameAdaptor
+from flipbook.nn.inserts.host import Host
 from flipbook.nn.inserts.temporal_attention import AttentionOverTime, TemporalAttention
 from flipbook.nn.inserts.temporal_block import FrameAwareBlock
 from flipbook.nn.inserts.temporal_conv import TemporalConv
@@ -30,7 +31,7 @@ Position = Literal[
     "after_mlp",                # inside each transformer block, at its end
     "after_spatial_attention",  # behind each image transformer and its own sum
     "after_pair",               # behind each residual block with its transformer; without one, behind the block; in the middle: once
-    "after_level",              # behind the last layer of each level, before it changes size
+    "after_level",              # behind each level and its change of size; what the level leaves for the way up is taken before
 ]
 Stage = Literal["in", "down", "mid", "up"]
 Kind = TemporalConv | TemporalAttention | TemporalTransformer | FrameAwareBlock | FrameAdaptor
@@ -52,6 +53,7 @@ class Insert:
     at:     the insertion point, one of `Position`.
     kind:   what it is: `TemporalConv`, `TemporalAttention`, `TemporalTransformer`, `FrameAwareBlock` or `FrameAdaptor`.
     stages: where in the network: any of "in" (behind the first convolution), "down", "mid", "up".
+    levels: on which levels, 0 the finest; None: all. The middle belongs to the last.
     mix:    None: the insert's own sum stands. "clamp", "sigmoid": an alpha mixer weighs its input against its output.
     start:  "identity": the network answers as the image network until it is trained. "plain": torch's own random values.
             "zero_qkv": identity, with queries, keys and values at zero too (LVDM's text model; only distance tables let it learn).
@@ -63,6 +65,7 @@ class Insert:
     at: Position
     kind: Kind
     stages: tuple[Stage, ...] = ("in", "down", "mid", "up")
+    levels: tuple[int, ...] | None = None
     mix: Form | None = None
     start: Literal["identity", "plain", "zero_qkv"] = "identity"
     bypass: Literal["skip", "alone"] = "skip"
@@ -110,10 +113,10 @@ def _tuples(values: dict[str, Any]) -> dict[str, Any]:
 class PluggedInsert(nn.Module):
     """An insert in its place: the branch, its mixer, its bypass."""
 
-    def __init__(self, row: Insert, channels: int, time_dim: int, token_dim: int | None):
+    def __init__(self, row: Insert, host: Host):
         super().__init__()
         self.row = row
-        self.branch: Any = row.kind.build(channels, time_dim, token_dim)
+        self.branch: Any = row.kind.build(host)
         self.mixer = AlphaMixer(row.mix) if row.mix else None
         if row.start != "plain" and row.mix != "clamp":                     # a mixer at 1 is the identity for any branch
             self.branch.start_as_identity()
@@ -134,12 +137,13 @@ class PluggedInsert(nn.Module):
 class Sockets(nn.ModuleDict):
     """The inserts of one host (a residual block, a transformer block, a layer, a level, the network), by name."""
 
-    def __init__(self, rows: Iterable[Insert], channels: int, time_dim: int, token_dim: int | None):
-        super().__init__({row.name: PluggedInsert(row, channels, time_dim, token_dim) for row in rows})
+    def __init__(self, rows: Iterable[Insert], host: Host):
+        super().__init__({row.name: PluggedInsert(row, host) for row in rows})
 
     def plug(self, at: Position, x: Tensor, clip: Clip) -> Tensor:
         """Run what sits at an insertion point, in the table's order."""
+        insert: Any
         for insert in self.values():
-            if insert.row.at == at:                                         # type: ignore[union-attr]
+            if insert.row.at == at:
                 x = insert(x, clip)
         return x

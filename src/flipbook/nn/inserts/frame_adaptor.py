@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flipbook.nn.clip import Clip
+from flipbook.nn.inserts.host import Host
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +24,8 @@ class FrameAdaptor:
     resample: Literal["linear"] | None = None
     kind: Literal["frame_adaptor"] = "frame_adaptor"
 
-    def build(self, channels: int, time_dim: int, token_dim: int | None) -> nn.Module:
-        return FrameAdaptorBranch(channels, self)
+    def build(self, host: Host) -> nn.Module:
+        return FrameAdaptorBranch(host.channels, self)
 
 
 class FrameAdaptorBranch(nn.Module):

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from flipbook.nn.clip import Clip
 from flipbook.nn.embed import sinusoid, zero_
-from flipbook.nn.inserts.temporal_attention import AttentionOverTime, FrameAttention, heads_of
+from flipbook.nn.inserts.host import Host
+from flipbook.nn.inserts.temporal_attention import AttentionOverTime, FrameAttention
 from flipbook.nn.transformer import CrossAttention, GatedMLP
 
 
@@ -19,25 +20,25 @@ class FrameAwareBlock:
     """x + embedding of the frame's place in time, then gated MLP, attention over T, attention to frame 0's tokens, gated MLP,
     each added to its input (arXiv:2311.15127, appendix D). Without tokens in the network, the third part is left out."""
 
-    attention: AttentionOverTime = field(default_factory=lambda: AttentionOverTime(head_dim=64))
+    attention: AttentionOverTime = field(default_factory=AttentionOverTime)
     kind: Literal["frame_aware_block"] = "frame_aware_block"
 
-    def build(self, channels: int, time_dim: int, token_dim: int | None) -> nn.Module:
-        return FrameAwareBranch(channels, token_dim, self)
+    def build(self, host: Host) -> nn.Module:
+        return FrameAwareBranch(host, self)
 
 
 class FrameAwareBranch(nn.Module):
-    def __init__(self, channels: int, token_dim: int | None, how: FrameAwareBlock):
+    def __init__(self, host: Host, how: FrameAwareBlock):
         super().__init__()
-        self.channels = channels
+        self.channels = channels = host.channels
+        heads, head_dim = host.heads_of(how.attention.heads, how.attention.head_dim)
         self.place_in, self.place_out = nn.Linear(channels, 4 * channels), nn.Linear(4 * channels, channels)
         self.norm_in, self.mlp_in = nn.LayerNorm(channels), GatedMLP(channels)
-        self.norm1, self.attention = nn.LayerNorm(channels), FrameAttention(channels, how.attention)
+        self.norm1, self.attention = nn.LayerNorm(channels), FrameAttention(channels, heads, head_dim, how.attention)
         self.norm2: nn.Module | None = None
         self.cross: nn.Module | None = None
-        if token_dim is not None:
-            heads, head_dim = heads_of(channels, how.attention.heads, how.attention.head_dim)
-            self.norm2, self.cross = nn.LayerNorm(channels), CrossAttention(channels, heads, head_dim, token_dim)
+        if host.token_dim is not None:
+            self.norm2, self.cross = nn.LayerNorm(channels), CrossAttention(channels, heads, head_dim, host.token_dim)
         self.norm3, self.mlp = nn.LayerNorm(channels), GatedMLP(channels)
 
     def start_as_identity(self) -> None:

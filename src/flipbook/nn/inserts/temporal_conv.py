@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from flipbook.nn.clip import Clip, GroupNorm, Scope, TimeConv, per_image
 from flipbook.nn.embed import zero_
+from flipbook.nn.inserts.host import Host
 
 Layout = Literal["k3x4", "k3x2", "k5x2", "dirac"]
 
@@ -28,8 +29,6 @@ class TemporalConv:
 
     layout: Layout = "k3x4"
     norm: Scope = "frame"
-    groups: int = 32
-    eps: float = 1e-5
     dropout: float = 0.0
     kind: Literal["temporal_conv"] = "temporal_conv"
 
@@ -37,21 +36,21 @@ class TemporalConv:
         if self.layout not in get_args(Layout):
             raise ValueError(f"temporal conv layout {self.layout!r} is unknown. Try one of {', '.join(get_args(Layout))}.")
 
-    def build(self, channels: int, time_dim: int, token_dim: int | None) -> nn.Module:
+    def build(self, host: Host) -> nn.Module:
         if self.layout == "k3x4":
-            return FourConvs(channels, self)
+            return FourConvs(host, self)
         if self.layout == "k3x2":
-            return TemporalResnet(channels, time_dim, 3, self)
+            return TemporalResnet(host, 3, self)
         if self.layout == "k5x2":
-            return TemporalThenImage(channels, time_dim, self)
-        return DiracConv(channels)
+            return TemporalThenImage(host, self)
+        return DiracConv(host.channels)
 
 
 class FourConvs(nn.Module):
-    def __init__(self, channels: int, how: TemporalConv):
+    def __init__(self, host: Host, how: TemporalConv):
         super().__init__()
-        self.norms = nn.ModuleList(GroupNorm(how.groups, channels, how.eps, how.norm) for _ in range(4))
-        self.convs = nn.ModuleList(TimeConv(channels, channels) for _ in range(4))
+        self.norms = nn.ModuleList(GroupNorm(host.groups, host.channels, 1e-5, how.norm) for _ in range(4))
+        self.convs = nn.ModuleList(TimeConv(host.channels, host.channels) for _ in range(4))
         self.dropout = nn.Dropout(how.dropout)
 
     def start_as_identity(self) -> None:
@@ -66,12 +65,13 @@ class FourConvs(nn.Module):
 
 
 class TemporalResnet(nn.Module):
-    def __init__(self, channels: int, time_dim: int, kernel: int, how: TemporalConv):
+    def __init__(self, host: Host, kernel: int, how: TemporalConv):
         super().__init__()
-        self.norm1 = GroupNorm(how.groups, channels, how.eps, how.norm)
+        channels = host.channels
+        self.norm1 = GroupNorm(host.groups, channels, host.eps, how.norm)
         self.conv1 = TimeConv(channels, channels, kernel)
-        self.time = nn.Linear(time_dim, channels)
-        self.norm2 = GroupNorm(how.groups, channels, how.eps, how.norm)
+        self.time = nn.Linear(host.time_dim, channels)
+        self.norm2 = GroupNorm(host.groups, channels, host.eps, how.norm)
         self.conv2 = TimeConv(channels, channels, kernel)
         self.dropout = nn.Dropout(how.dropout)
 
@@ -87,13 +87,14 @@ class TemporalResnet(nn.Module):
 class TemporalThenImage(nn.Module):
     """LaVie's order without its attention slots, which its released configuration leaves empty."""
 
-    def __init__(self, channels: int, time_dim: int, how: TemporalConv):
+    def __init__(self, host: Host, how: TemporalConv):
         super().__init__()
-        self.temporal = TemporalResnet(channels, time_dim, 5, how)
-        self.norm1 = GroupNorm(how.groups, channels, how.eps)
+        channels = host.channels
+        self.temporal = TemporalResnet(host, 5, how)
+        self.norm1 = GroupNorm(host.groups, channels, host.eps)
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.time = nn.Linear(time_dim, channels)
-        self.norm2 = GroupNorm(how.groups, channels, how.eps)
+        self.time = nn.Linear(host.time_dim, channels)
+        self.norm2 = GroupNorm(host.groups, channels, host.eps)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
         self.out = nn.Linear(channels, channels)
 

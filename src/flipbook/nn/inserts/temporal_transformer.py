@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from flipbook.nn.clip import Clip, GroupNorm, Scope
 from flipbook.nn.embed import zero_
-from flipbook.nn.inserts.temporal_attention import AttentionOverTime, FrameAttention, heads_of
+from flipbook.nn.inserts.host import Host
+from flipbook.nn.inserts.temporal_attention import AttentionOverTime, FrameAttention
 from flipbook.nn.transformer import CrossAttention, GatedMLP
 
 
@@ -22,27 +23,25 @@ class TemporalTransformer:
     norm:      what the first group norm's statistics span: "frame" (AnimateDiff), "clip" (ModelScope, VideoCrafter).
     """
 
-    attention: AttentionOverTime = field(default_factory=lambda: AttentionOverTime(heads=8))
+    attention: AttentionOverTime = field(default_factory=AttentionOverTime)
     depth: int = 1
     second: Literal["frames", "tokens"] = "frames"
     norm: Scope = "frame"
-    groups: int = 32
-    eps: float = 1e-6
     kind: Literal["temporal_transformer"] = "temporal_transformer"
 
-    def build(self, channels: int, time_dim: int, token_dim: int | None) -> nn.Module:
-        return TemporalTransformerBranch(channels, token_dim, self)
+    def build(self, host: Host) -> nn.Module:
+        return TemporalTransformerBranch(host, self)
 
 
 class TemporalTransformerBranch(nn.Module):
-    def __init__(self, channels: int, token_dim: int | None, how: TemporalTransformer):
+    def __init__(self, host: Host, how: TemporalTransformer):
         super().__init__()
-        heads, head_dim = heads_of(channels, how.attention.heads, how.attention.head_dim)
+        heads, head_dim = host.heads_of(how.attention.heads, how.attention.head_dim)
         inner = heads * head_dim
-        self.norm = GroupNorm(how.groups, channels, how.eps, how.norm)
-        self.enter = nn.Linear(channels, inner)
-        self.blocks = nn.ModuleList(TemporalBlock(inner, heads, head_dim, token_dim, how) for _ in range(how.depth))
-        self.leave = nn.Linear(inner, channels)
+        self.norm = GroupNorm(host.groups, host.channels, 1e-6, how.norm)
+        self.enter = nn.Linear(host.channels, inner)
+        self.blocks = nn.ModuleList(TemporalBlock(inner, heads, head_dim, host.token_dim, how) for _ in range(how.depth))
+        self.leave = nn.Linear(inner, host.channels)
 
     def start_as_identity(self) -> None:
         zero_(self.leave)
@@ -58,14 +57,14 @@ class TemporalBlock(nn.Module):
     def __init__(self, dim: int, heads: int, head_dim: int, token_dim: int | None, how: TemporalTransformer):
         super().__init__()
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(dim) for _ in range(3))
-        self.first = FrameAttention(dim, how.attention)
+        self.first = FrameAttention(dim, heads, head_dim, how.attention)
         self.second: nn.Module
         if how.second == "tokens":
             if token_dim is None:
                 raise ValueError("a temporal transformer whose second attention reads tokens needs a network with text_dim. Try second='frames'.")
             self.second = CrossAttention(dim, heads, head_dim, token_dim)
         else:
-            self.second = FrameAttention(dim, how.attention)
+            self.second = FrameAttention(dim, heads, head_dim, how.attention)
         self.mlp = GatedMLP(dim)
 
     def forward(self, x: Tensor, clip: Clip) -> Tensor:
