@@ -10,10 +10,13 @@ import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from flipbook.data.buckets import Buckets
+from flipbook.data.framing import Framing
 
 Count = Annotated[int, Field(ge=1)]
 Interval = Annotated[int, Field(ge=0)]  # 0 = never
@@ -66,6 +69,16 @@ class LogRecipe(_Part):
     tensorboard: bool = True
 
 
+class CacheRecipe(_Part):
+    """variants: how many different cuts (start, crop, mirroring) of each clip there are; each is encoded once.
+    dtype: of the latents on disk, which are the latents that are trained on, from the first time on.
+    """
+
+    folder: Path
+    variants: Count = 1
+    dtype: Literal["fp16", "bf16", "fp32"] = "fp16"
+
+
 class Recipe(_Part):
     """What a training run is. Two runs of one recipe give the same weights, bit for bit, on one machine."""
 
@@ -76,6 +89,8 @@ class Recipe(_Part):
     parts: dict[str, str] = {}  # parts taken from other models: {autoencoder: runs/autoencoder/model}
     objective: dict[str, Any] = {"name": "denoising"}  # name and the objective's own options
     data: list[dict[str, Any]] = Field(min_length=1)  # sources, see data/sources
+    buckets: Buckets | None = None  # batches of several shapes, see data/buckets.py; None: all of the one shape below
+    cache: CacheRecipe | None = None  # latents, and rows of text where its encoder does not learn, on disk
     num_frames: Count = 16
     frame_stride: Count = 1
     clip_frames: Count = 16  # length of the clip that the frames are taken from
@@ -129,6 +144,14 @@ class Recipe(_Part):
                 f"clip_frames={self.clip_frames}. Try clip_frames={span}"
             )
         return self
+
+
+    def framing(self) -> Framing:
+        """The shape of each sample, where there are no buckets."""
+        return Framing(
+            num_frames=self.num_frames, frame_stride=self.frame_stride, clip_frames=self.clip_frames,
+            random_start=self.random_start, height=self.height, width=self.width,
+        )  # fmt: skip
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -214,8 +237,10 @@ def _explain(problem: Any) -> str:
 def _keys_beside(where: list[str]) -> list[str]:
     model: type[BaseModel] = Recipe
     for part in where[:-1]:
+        if part.isdigit():  # an item of a list of models
+            continue
         annotation = model.model_fields[part].annotation
-        assert isinstance(annotation, type)
-        assert issubclass(annotation, BaseModel)
+        while not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):  # X | None, tuple[X, ...]
+            annotation = get_args(annotation)[0]
         model = annotation
     return sorted(model.model_fields)

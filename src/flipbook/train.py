@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from flipbook import parallel
 from flipbook.checkpoint import CheckpointError, list_checkpoints, load_newest, save_checkpoint
 from flipbook.data.batch import Batch
+from flipbook.data.cache import CachedEncoders
 from flipbook.data.seeds import derive_seed
 from flipbook.data.sources.prefetch import batches, naming_dead_workers
 from flipbook.objectives.base import Objective
@@ -36,7 +37,16 @@ from flipbook.optim import Average, Optimizer, copy_tensors, lr_factor, named_te
 from flipbook.recipe import Recipe
 from flipbook.trainclock import Clock, Signals, progress, reason_to_stop, save_is_due
 from flipbook.trainlog import TrainLog
-from flipbook.trainplan import make_objective, make_streams, micro_batch_size, sample_numbers, validation_batches
+from flipbook.trainplan import (
+    check_bucket_sizes,
+    make_cache,
+    make_objective,
+    make_streams,
+    micro_batch_size,
+    micro_batches,
+    sample_numbers,
+    validation_batches,
+)
 from flipbook.validation import Scores, validate
 
 
@@ -98,7 +108,9 @@ def _train(recipe: Recipe, resume: bool, objective: Objective | None, group: par
     if recipe.compile:
         for part in model.children():
             getattr(part, "compile_blocks", part.compile)()
-    stream, held_back = make_streams(recipe)
+    cache = make_cache(recipe, objective)
+    stream, held_back = make_streams(recipe, cache)
+    check_bucket_sizes(recipe, stream, micro_batch, group)
     fixed = validation_batches(recipe, held_back, micro_batch, group)
     autocast = lambda: torch.autocast(group.device.type, torch.bfloat16, enabled=recipe.dtype == "bf16")
     clock, stopped = Clock(run.seconds), None
@@ -131,13 +143,13 @@ def _train(recipe: Recipe, resume: bool, objective: Objective | None, group: par
         _announce(log, recipe, run, model, changed)
         if run.step == 0:
             show()
-        numbers = sample_numbers(recipe, run.step, micro_batch, group)
+        numbers = sample_numbers(recipe, stream, run.step, micro_batch, group)
         with contextlib.closing(batches(stream, numbers, recipe.num_workers)) as data:
             done = progress(recipe, run.step, clock.seconds(), group)
             while done < 1.0 and not stopped:
                 began = clock.seconds()
-                share = [next(data).to(group.device) for _ in range(recipe.batch_size // group.size // micro_batch)]
-                facts = _gradients(objective, share, recipe, run.step, group, autocast)
+                share = [next(data).to(group.device) for _ in range(micro_batches(recipe, micro_batch, group))]
+                facts = _gradients(objective, share, recipe, run.step, group, autocast, cache)
                 factor = lr_factor(recipe, run.step, done)
                 optimizer.step(factor)
                 run.step += 1
@@ -162,8 +174,10 @@ def _gradients(
     step: int,
     group: parallel.Group,
     autocast: Callable[[], Any],
+    cache: CachedEncoders | None = None,
 ) -> dict[str, float]:
     """Fill the gradients of one update, summed over micro-batches and processes and clipped; returns what to log."""
+    clips = sum(map(len, share)) * group.size  # batch_size, or that of the update's bucket
     model = objective.trainable()
     params = [p for p in model.parameters() if p.requires_grad]
     local: list[Tensor] = []  # (B,) per micro-batch
@@ -171,19 +185,19 @@ def _gradients(
     for batch in share:
         seeds = [derive_seed(recipe.seed, "noise", step, k) for k in batch.index]
         torch.manual_seed(seeds[0])  # for layers with chances of their own, such as dropout
-        with autocast():
+        with cache.serving(batch) if cache else contextlib.nullcontext(), autocast():
             losses = objective.loss(batch, seeds)
-        (losses.loss.float().sum() / recipe.batch_size).backward()
+        (losses.loss.float().sum() / clips).backward()
         local.append(losses.loss.detach().float())
         for name, part in losses.parts.items():
-            parts[name] = parts.get(name, 0.0) + part.detach().float().mean() * len(batch) / recipe.batch_size
+            parts[name] = parts.get(name, 0.0) + part.detach().float().mean() * len(batch) / clips
     group.sum_gradients(params)
     group.average_buffers(model)
     grad_norm = float(torch.nn.utils.clip_grad_norm_(params, recipe.clip_norm or math.inf))
-    loss, *means = group.sum(torch.stack([torch.cat(local).sum() / recipe.batch_size, *parts.values()])).tolist()
+    loss, *means = group.sum(torch.stack([torch.cat(local).sum() / clips, *parts.values()])).tolist()
     if not math.isfinite(loss) or not math.isfinite(grad_norm):
         raise NonFiniteLoss(_name_culprits(step, share, local, grad_norm))
-    return {"loss": loss, "grad_norm": grad_norm, **{f"loss/{n}": m for n, m in zip(parts, means, strict=True)}}
+    return {"loss": loss, "grad_norm": grad_norm, "clips": clips, **{f"loss/{n}": m for n, m in zip(parts, means, strict=True)}}
 
 
 def _name_culprits(step: int, share: Sequence[Batch], local: Sequence[Tensor], grad_norm: float) -> str:
@@ -268,8 +282,8 @@ def _log_update(
     if run.step % recipe.log.every and done < 1.0:
         return
     means = {name: total / run.meter["updates"] for name, total in run.meter.items()}
-    seconds, _ = means.pop("seconds"), means.pop("updates")
-    rate = recipe.batch_size / seconds
+    seconds, clips, _ = means.pop("seconds"), means.pop("clips"), means.pop("updates")
+    rate = clips / seconds
     log.record(
         run.step,
         **means,

@@ -6,10 +6,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from flipbook.data.batch import Batch, collate
-from flipbook.data.sources import Framing, Stream, build_stream
+from flipbook.data.cache import CachedEncoders
+from flipbook.data.sources import Stream, build_stream
+from flipbook.data.sources.bucketed import BucketStream, build_bucketed
 from flipbook.objectives.base import Objective, build_objective
 from flipbook.parallel import Group
 from flipbook.recipe import Recipe
+
+AnyStream = Stream | BucketStream
 
 _VALIDATION_SEED = 0  # the same clips for every run of the same data, so that runs can be compared
 
@@ -39,14 +43,24 @@ def _make_system(recipe: Recipe, group: Group) -> Any:
     return system
 
 
-def make_streams(recipe: Recipe) -> tuple[Stream, Stream]:
+def make_cache(recipe: Recipe, objective: Objective) -> CachedEncoders | None:
+    """What stands before the objective's frozen encoders, if the recipe names a cache. Raises ValueError where none can."""
+    if recipe.cache is None:
+        return None
+    return CachedEncoders(getattr(objective, "system", None), **recipe.cache.model_dump())
+
+
+def make_streams(recipe: Recipe, cache: CachedEncoders | None = None) -> tuple[AnyStream, AnyStream]:
     """The training stream and the validation stream."""
-    framing = Framing(
-        num_frames=recipe.num_frames, frame_stride=recipe.frame_stride, clip_frames=recipe.clip_frames,
-        random_start=recipe.random_start, height=recipe.height, width=recipe.width,
-    )  # fmt: skip
+    framing, cached = recipe.framing(), cache.keys if cache else None
+    if recipe.buckets is not None:
+        shape = recipe.data, framing, recipe.buckets, recipe.batch_size
+        return (
+            build_bucketed(*shape, recipe.seed, "train", cached=cached),
+            build_bucketed(*shape, _VALIDATION_SEED, "val"),
+        )
     return (
-        build_stream(recipe.data, framing, recipe.seed, "train"),
+        build_stream(recipe.data, framing, recipe.seed, "train", cached=cached),
         build_stream(recipe.data, framing, _VALIDATION_SEED, "val"),
     )
 
@@ -64,22 +78,54 @@ def micro_batch_size(recipe: Recipe, group: Group) -> int:
     return micro_batch
 
 
-def sample_numbers(recipe: Recipe, first_step: int, micro_batch: int, group: Group) -> Iterator[list[int]]:
+def sample_numbers(
+    recipe: Recipe, stream: AnyStream, first_step: int, micro_batch: int, group: Group
+) -> Iterator[list[int]]:
     """The sample numbers of this process's micro-batches, from the update after `first_step` updates to the last.
 
-    Update s sees samples s * batch_size to (s + 1) * batch_size - 1, and each process a contiguous share of them.
+    Update s sees samples s * batch_size to (s + 1) * batch_size - 1, or those of its bucket, and each process a
+    contiguous share of them, in as many micro-batches whatever the bucket.
     """
+    turns = micro_batches(recipe, micro_batch, group)
     for step in range(first_step, recipe.steps):
-        share = group.share(range(step * recipe.batch_size, (step + 1) * recipe.batch_size))
-        yield from map(list, _chunks(share, micro_batch))
+        if isinstance(stream, BucketStream):
+            numbers = stream.numbers(step)
+        else:
+            numbers = range(step * recipe.batch_size, (step + 1) * recipe.batch_size)
+        share = group.share(numbers)
+        yield from map(list, _chunks(share, len(share) // turns))
 
 
-def validation_batches(recipe: Recipe, stream: Stream, micro_batch: int, group: Group) -> list[Batch]:
+def micro_batches(recipe: Recipe, micro_batch: int, group: Group) -> int:
+    """Network calls per update and process."""
+    return recipe.batch_size // group.size // micro_batch
+
+
+def check_bucket_sizes(recipe: Recipe, stream: AnyStream, micro_batch: int, group: Group) -> None:
+    """Raises ValueError where a bucket's batch cannot be shared out evenly."""
+    parts = group.size * micro_batches(recipe, micro_batch, group)
+    if isinstance(stream, BucketStream) and any(size % parts for size in stream.sizes):
+        raise ValueError(
+            f"buckets have batches of {sorted(set(stream.sizes))} clips, which {group.size} process(es) with "
+            f"{parts // group.size} micro-batches cannot share. Set buckets.batch_multiple={parts}."
+        )
+
+
+def validation_batches(recipe: Recipe, stream: AnyStream, micro_batch: int, group: Group) -> list[Batch]:
     """This process's share of the fixed clips, clip k with process k mod size; sample sheets look at them too."""
     if not recipe.validation.every and not recipe.samples.every:
         return []
-    mine = range(group.rank, recipe.validation.clips, group.size)
-    return [collate([stream.sample(k) for k in chunk]).to(group.device) for chunk in _chunks(mine, micro_batch)]
+    clips = recipe.validation.clips
+    numbers = stream.first(clips) if isinstance(stream, BucketStream) else range(clips)
+    mine = numbers[group.rank :: group.size]
+    return [batch.to(group.device) for chunk in _chunks(mine, micro_batch) for batch in _by_shape(stream, chunk)]
+
+
+def _by_shape(stream: AnyStream, numbers: Sequence[int]) -> Iterator[Batch]:
+    """One batch, or one per shape where these samples come from several buckets."""
+    samples = [stream.sample(k) for k in numbers]
+    for shape in dict.fromkeys(s.video.shape for s in samples):
+        yield collate([s for s in samples if s.video.shape == shape])
 
 
 def _chunks(numbers: Sequence[int], size: int) -> Iterator[Sequence[int]]:

@@ -13,6 +13,8 @@ COMMANDS = {
     "generate": "Make a video from a sentence, from pictures, or from both.",
     "train": "Train a system, or fine-tune a model, as a recipe says.",
     "evaluate": "Score a model on a set of prompts.",
+    "metrics": "Measure clips: one number with its protocol, interval and floor.",
+    "data": "Look at sets of clips before any training: flipbook data plan FOLDER.",
     "world": "Write procedural clips with captions and the truth about them.",
     "info": "Say what a model folder or a video holds.",
     "replay": "Make a video again from the recipe inside its file, and compare.",
@@ -55,8 +57,11 @@ def command(name: str) -> typer.Typer:
 
     import typer
 
+    run = getattr(importlib.import_module(f"flipbook.cli.{name}"), name)
+    if isinstance(run, typer.Typer):  # it has commands of its own
+        return run
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(name)(getattr(importlib.import_module(f"flipbook.cli.{name}"), name))
+    app.command(name)(run)
     return app
 
 

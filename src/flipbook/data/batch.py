@@ -20,7 +20,7 @@ INDEX_FPS = 8.0
 class Sample:
     """One clip of one source, as bytes: small enough to cross a process border cheaply.
 
-    latent, key: what a cache holds of the clip, and under which key; with a latent, `video` has its shape alone.
+    latent, key: what a cache holds of the clip, and under which key; with a latent, `video` is (T, H, W, 0), a shape.
     extra: what only some sets have, e.g. the rival of a pair.
     """
 
@@ -71,9 +71,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     """Stack samples of one shape into a batch. Raises ValueError when their shapes differ."""
     import torch
 
-    from flipbook.shapes import pixels_to_tensor
-
-    shapes = {sample.video.shape for sample in samples}
+    shapes = {sample.video.shape[:3] for sample in samples}
     if len(shapes) != 1:
         named = ", ".join(f"{s.source} sample {s.index}: {s.video.shape}" for s in samples[:4])
         raise ValueError(
@@ -81,7 +79,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
             "(num_frames, height, width, 3), of its bucket if there are buckets."
         )
     return Batch(
-        video=pixels_to_tensor(np.stack([s.video for s in samples])),
+        video=_pixels(samples),
         captions=[s.caption for s in samples],
         frame_index=torch.from_numpy(np.stack([s.frame_index for s in samples]).astype(np.float32)),
         fps=torch.tensor([s.fps for s in samples], dtype=torch.float32),
@@ -92,3 +90,18 @@ def collate(samples: Sequence[Sample]) -> Batch:
         latents=[s.latent for s in samples] if any(s.key for s in samples) else [],
         keys=[s.key for s in samples] if any(s.key for s in samples) else [],
     )
+
+
+def _pixels(samples: Sequence[Sample]) -> Tensor:
+    """float32 (B, 3, T, H, W); NaN where a cache had the latents and nobody decoded."""
+    import torch
+
+    from flipbook.shapes import pixels_to_tensor
+
+    if all(s.latent is None for s in samples):
+        return pixels_to_tensor(np.stack([s.video for s in samples]))
+    shape = samples[0].video.shape[:3]
+    nothing = torch.full((1, 1, 1, 1), torch.nan).expand(3, *shape)
+    if all(s.latent is not None for s in samples):
+        return nothing.expand(len(samples), 3, *shape)
+    return torch.stack([nothing if s.latent is not None else pixels_to_tensor(s.video) for s in samples])

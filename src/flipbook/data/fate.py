@@ -41,7 +41,7 @@ class Fate:
     facts: Facts | None = None
 
 
-_SEEN: dict[tuple[Media, tuple[int, ...], str, bool, bool], Facts | Broken] = {}
+_SEEN: dict[tuple[Media, tuple[int, ...], str, bool], Facts | Broken] = {}
 
 
 def fates(
@@ -51,20 +51,19 @@ def fates(
     buckets: Buckets | None = None,
     *,
     declared: bool = False,
-    content: bool = False,
     thumbnail: bool = False,
     on_progress: Progress | None = None,
 ) -> list[Fate]:
     """The fate of every row, in the table's order, rows that are no clips last.
 
-    declared: believe what the table says and open nothing.   content, thumbnail: have `facts` hold these as well.
+    declared: believe what the table says and open nothing.   thumbnail: have `facts` hold one.
     """
     clips = listing.clips
     placed = sides([c for c in clips if options.filter is None or options.filter in c.name], options)
     places = iter(placed)
     side_of = [next(places) if options.filter is None or options.filter in c.name else None for c in clips]
     used = [clip for clip, side in zip(clips, side_of, strict=True) if side]
-    seen = glance(used) if declared else survey(used, options, content=content, thumbnail=thumbnail, on_progress=on_progress)
+    seen = glance(used) if declared else survey(used, options, thumbnail=thumbnail, on_progress=on_progress)
     found = []
     for clip, side in zip(clips, side_of, strict=True):
         if side is None:
@@ -152,7 +151,7 @@ def window_of(clip: Clip, facts: Facts, options: FolderOptions, rival: Facts | N
 
 
 def survey(
-    clips: Sequence[Clip], options: FolderOptions, *, content: bool = False, thumbnail: bool = False,
+    clips: Sequence[Clip], options: FolderOptions, *, thumbnail: bool = False,
     on_progress: Progress | None = None,
 ) -> dict[Media, Facts | Broken | None]:  # fmt: skip
     """Look at each file once, in processes that may be killed. What did not change since is remembered."""
@@ -161,12 +160,12 @@ def survey(
     keys = {}
     for media in medias:
         try:
-            keys[media] = media, stamp(media), options.check, content, thumbnail
+            keys[media] = media, stamp(media), options.check, thumbnail
         except MissingVideo as error:
             found[media] = Broken("missing", str(error))
     unknown = [media for media, key in keys.items() if key not in _SEEN]
     looked = look_at_all(
-        unknown, options.check, content=content, thumbnail=thumbnail, time_limit=options.time_limit, on_progress=on_progress
+        unknown, options.check, thumbnail=thumbnail, time_limit=options.time_limit, on_progress=on_progress
     )
     _SEEN.update(zip((keys[media] for media in unknown), looked, strict=True))
     return found | {media: _SEEN[key] for media, key in keys.items()}

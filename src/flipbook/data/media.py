@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -39,7 +39,7 @@ def open_media(media: Media) -> Pictures:
     from flipbook.files.read import open_source
 
     if media.kind == "file":
-        return open_source(media.path)
+        return cast(Pictures, open_source(media.path))  # a folder's clock takes a rate as well
     if media.kind == "array":
         return ArrayClip(media)
     return Spilled(media)

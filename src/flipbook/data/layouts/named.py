@@ -44,7 +44,7 @@ def list_webvid(table: Path) -> Listing:
             Clip(
                 Media(f"{root}/{name}"), name, where, captions(row.get("name")), group=str(row["videoid"]),
                 declared=Declared(seconds=length),
-            )  # fmt: skip
+            )
         )
     return listing
 
@@ -158,7 +158,7 @@ def list_pick_a_pic(paths: Sequence[Path]) -> Listing:
                     Clip(
                         media[0], name, where, captions(row["caption"]), split=pick_split(path.name),
                         group=str(row["caption"]), rival=media[1], preference=float(row["label_0"]),
-                    )  # fmt: skip
+                    )
                 )
     return listing
 

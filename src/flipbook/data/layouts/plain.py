@@ -99,7 +99,7 @@ def list_frame_folders(folder: Path, folders: Sequence[Path]) -> Listing:
             Clip(
                 Media(str(path)), str(inside), str(path), caption_in(path.with_name(path.name + ".txt")),
                 split=split_of(inside.parts[0]) if inside.parts else None, group=video,
-            )  # fmt: skip
+            )
         )
     return listing
 

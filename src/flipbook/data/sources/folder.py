@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from flipbook.data.batch import INDEX_FPS, Sample
+from flipbook.data.cache.store import LatentKeys
 from flipbook.data.fate import Fate, fates, kept, nothing_left, tally
 from flipbook.data.framing import Framing, frame_index
 from flipbook.data.layouts import list_clips
@@ -36,21 +37,20 @@ class Cut:
     caption: str
     frame_index: np.ndarray
     fps: float
-    variant: int | None = None
 
 
 class FolderSource:
     """Windows of files, each shown once per epoch; frames, crop and mirroring depend on (seed, sample number) alone.
 
     A file that turns out to be damaged in the middle is replaced by the next clip, the same one in every run, with a
-    warning. `variants`: how many different cuts of a clip there are (for caches); None: each sample's own.
+    warning. With `cached`, a clip has a few cuts that come again, and those whose latents are kept are not decoded.
     """
 
     def __init__(
         self, options: FolderOptions, framing: Framing, fates_of_side: Sequence[Fate], *, plain: bool = False,
-        variants: int | None = None,
+        cached: LatentKeys | None = None,
     ) -> None:  # fmt: skip
-        self._options, self._framing, self._plain, self._variants = options, framing, plain, variants
+        self._options, self._framing, self._plain, self._cached = options, framing, plain, cached
         self._windows = [fate.window for fate in fates_of_side if fate.window is not None]
         self._store = FrameStore(
             self._windows, framing.height, framing.width, min_scale=options.min_scale, memory_mb=options.memory_mb
@@ -61,7 +61,7 @@ class FolderSource:
     def cut(self, number: int, seed: int, index: int) -> Cut:
         """What sample `index` of the run shows of clip `number`."""
         options, framing, window = self._options, self._framing, self._windows[number]
-        variant = None if self._variants is None else derive_seed(seed, "variant", index) % self._variants
+        variant = None if self._cached is None else derive_seed(seed, "variant", index) % self._cached.variants
         chance = generator(seed, "folder", index) if variant is None else generator(0, "variant", number, variant)
         shown = window.shown()
         offset = int(chance.integers(max(0, len(shown) - framing.clip_frames) + 1))
@@ -80,19 +80,36 @@ class FolderSource:
             places = (seconds * INDEX_FPS).astype(np.float32)
         return Cut(
             window, shown[offset + frames], (float(scale), float(down), float(across)), mirrored, caption,
-            places, fps / framing.frame_stride, variant,
+            places, fps / framing.frame_stride,
         )  # fmt: skip
 
     def show(self, cut: Cut, index: int) -> Sample:
-        """The frames of a cut. Raises VideoError."""
-        video = self._finish(self._store.frames(cut.window, cut.frames), cut)
-        clip, extra = cut.window.clip, {}
+        """The frames of a cut, or its latents. Raises VideoError."""
+        framing, clip, extra = self._framing, cut.window.clip, {}
+        key = self.key(cut)
+        entry = self._cached.store.get(key) if self._cached is not None else None
+        latent = None if entry is None else entry["latent"].float().numpy()
+        if latent is None:
+            video = self._finish(self._store.frames(cut.window, cut.frames), cut)
+        else:
+            video = np.zeros((framing.num_frames, framing.height, framing.width, 0), np.uint8)  # its shape, no pixels
         if clip.rival is not None and cut.window.rival_size is not None:
             extra = {"rival": self._finish(self._store.picture(clip.rival, cut.window.rival_size), cut),
                      "preference": clip.preference}  # fmt: skip
         return Sample(
             video=video, caption=cut.caption, frame_index=cut.frame_index, fps=cut.fps, index=index, source=self.name,
-            is_image=self._framing.num_frames == 1, extra=extra,
+            is_image=framing.num_frames == 1, extra=extra, latent=latent, key=key,
+        )  # fmt: skip
+
+    def key(self, cut: Cut) -> str:
+        """What the latents of a cut are kept under, "" without a cache: all that its pixels depend on."""
+        if self._cached is None:
+            return ""
+        window, framing = cut.window, self._framing
+        size = self._store.size(window.height, window.width)
+        return self._cached.key(
+            window.media, (window.start + cut.frames).tolist(), size, (framing.height, framing.width), cut.box,
+            self._options.min_scale, cut.mirrored,
         )  # fmt: skip
 
     def sample(self, number: int, seed: int, index: int) -> Sample:

@@ -6,21 +6,26 @@ import signal
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from flipbook.data.batch import Batch, Sample, collate
-from flipbook.data.sources.stream import Stream
 
 
 class DataWorkerError(RuntimeError):
     """A data worker process died (killed, out of memory) before it delivered its batch."""
 
 
+class Numbered(Protocol):
+    """Whatever gives a sample for a number: a stream, with buckets or without."""
+
+    def sample(self, k: int, /) -> Sample: ...
+
+
 @dataclass(frozen=True)
 class _Samples:
     """A stream as torch's map-style dataset, which the loader asks for whole lists of sample numbers."""
 
-    stream: Stream
+    stream: Numbered
 
     def __getitem__(self, number: int) -> Sample:
         return self.stream.sample(number)
@@ -29,7 +34,7 @@ class _Samples:
         return [self.stream.sample(k) for k in numbers]
 
 
-def batches(stream: Stream, numbers: Iterable[Sequence[int]], num_workers: int = 1) -> Generator[Batch, None, None]:
+def batches(stream: Numbered, numbers: Iterable[Sequence[int]], num_workers: int = 1) -> Generator[Batch, None, None]:
     """One batch for each list of sample numbers, in order, whatever the number of worker processes.
 
     num_workers: 0 draws and decodes in this process.

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from flipbook.data.batch import Sample
-from flipbook.data.seeds import derive_seed, generator
 from flipbook.data.framing import Framing, frame_index
+from flipbook.data.world.clip import Clip
+from flipbook.data.world.vocabulary import SHAPES
+from flipbook.data.seeds import derive_seed, generator
 
 WORLD_FPS = 8.0
 
@@ -17,6 +19,7 @@ WORLD_FPS = 8.0
 class WorldSource:
     """`{world: shapes, ...}`: further options go to `flipbook.data.world.draw`.
 
+    labels: also hand over `extra["labels"]`, uint8 (T, H/4, W/4): what is seen in the middle of each square of pixels, see `LABELS`.
     Training seeds are even and validation seeds odd, so that no clip is in both.
     """
 
@@ -25,6 +28,8 @@ class WorldSource:
     def __init__(self, domain: str, options: Mapping[str, Any], framing: Framing, split: str) -> None:
         from flipbook.data import world
 
+        options = dict(options)
+        self._labels = bool(options.pop("labels", False))
         try:
             world.draw(domain, 1, num_frames=1, height=8, width=8, held_out=False, truth=False, **options)
         except (ValueError, TypeError) as error:
@@ -61,4 +66,19 @@ class WorldSource:
             index=index,
             source=self.name,
             is_image=framing.num_frames == 1,
+            extra={"labels": label_map(clip)} if self._labels else {},
         )
+
+
+LABELS = ("nothing", *SHAPES, "figure")
+_COARSE = 4
+
+
+def label_map(clip: Clip) -> np.ndarray:
+    """Which kind of object is seen where: an index of `LABELS`, uint8 (T, H/4, W/4)."""
+    corner = slice(_COARSE // 2, None, _COARSE)
+    labels = np.zeros(clip.video[:, corner, corner, 0].shape, np.uint8)
+    if things := clip.scene.get("objects", ()):
+        for thing, mask in zip(things, clip.masks, strict=True):
+            labels[mask[:, corner, corner]] = LABELS.index(thing.get("shape", "figure"))
+    return labels

@@ -36,8 +36,8 @@ THUMBNAIL = 160  # pixels of the longer side
 class Facts:
     """height, width: as shown, so after rotation.   times: seconds of each frame where the rate varies, else None.
 
-    end: seconds at which the last frame disappears.   content: SHA-256, where it was asked for.   thumbnail: a JPEG of
-    the middle frame in base64, where it was asked for.
+    end: seconds at which the last frame disappears.   thumbnail: a JPEG of the middle frame in base64, where it was
+    asked for.
     """
 
     num_frames: int
@@ -48,7 +48,6 @@ class Facts:
     times: tuple[float, ...] | None = None
     codec: str = ""
     still: bool = False
-    content: str = ""
     thumbnail: str = ""
 
 
@@ -60,18 +59,18 @@ class Broken:
     reason: str
 
 
-def look(media: Media, check: Check = "open", *, content: bool = False, thumbnail: bool = False) -> Facts | Broken:
+def look(media: Media, check: Check = "open", *, thumbnail: bool = False) -> Facts | Broken:
     """Open a media and see what it is. What is wrong with it is an answer, not an error."""
     try:
-        return _look(media, check, content, thumbnail)
+        return _look(media, check, thumbnail)
     except VideoError as error:
         return Broken(RULES.get(type(error), "damaged"), str(error))
     except (OSError, ValueError, MemoryError) as error:
         return Broken("damaged", f"{media}: {type(error).__name__}: {error}")
 
 
-def _look(media: Media, check: Check, content: bool, thumbnail: bool) -> Facts:
-    from flipbook.data.media import content_hash, open_media, read_frames
+def _look(media: Media, check: Check, thumbnail: bool) -> Facts:
+    from flipbook.data.media import open_media, read_frames
     from flipbook.files.container import Container
     from flipbook.files.images import Animation, Folder
 
@@ -88,7 +87,6 @@ def _look(media: Media, check: Check, content: bool, thumbnail: bool) -> Facts:
             num_frames=source.count, fps=clock.fps, height=height, width=width, end=clock.end,
             times=None if clock.constant else tuple(np.round(clock.times, 6).tolist()), codec=source.codec,
             still=isinstance(inner, (Animation, Folder)) and source.count == 1 and not isinstance(inner, Container),
-            content=content_hash(media) if content else "",
             thumbnail=draw_thumbnail(source, height, width) if thumbnail else "",
         )  # fmt: skip
 

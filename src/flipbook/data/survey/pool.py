@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import queue
@@ -63,7 +64,8 @@ class Helper:
             self._process.wait()
             for pipe in (self._process.stdin, self._process.stdout):
                 if pipe is not None:
-                    _close_quietly(pipe)
+                    with contextlib.suppress(OSError):  # bytes that nobody will read
+                        pipe.close()
         self._process, self._rest = None, b""
 
     def _running(self) -> subprocess.Popen[bytes]:
@@ -107,7 +109,6 @@ def look_at_all(
     medias: Sequence[Media],
     check: Check = "open",
     *,
-    content: bool = False,
     thumbnail: bool = False,
     time_limit: float = TIME_LIMIT,
     num_helpers: int | None = None,
@@ -115,10 +116,10 @@ def look_at_all(
 ) -> list[Facts | Broken]:
     """Facts of each media, or what is wrong with it, in order. Never fails for a file, and never waits for ever.
 
-    check: how closely to look.   content, thumbnail: fill these fields of the facts.   time_limit: seconds per file.
+    check: how closely to look.   thumbnail: fill this field of the facts.   time_limit: seconds per file.
     on_progress: called with (files done, all files).
     """
-    also = {"content": content, "thumbnail": thumbnail}
+    also = {"thumbnail": thumbnail}
     size = max(1, min(num_helpers or min(8, os.cpu_count() or 1), len(medias)))
     while len(_HELPERS) < size:
         _HELPERS.append(Helper())
@@ -152,9 +153,3 @@ def close_helpers() -> None:
 def _tupled(facts: dict[str, Any]) -> dict[str, Any]:
     return {**facts, "times": tuple(facts["times"]) if facts["times"] is not None else None}
 
-
-def _close_quietly(pipe: Any) -> None:
-    try:
-        pipe.close()
-    except OSError:
-        pass  # bytes that nobody will read
