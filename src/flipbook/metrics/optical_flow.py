@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -35,8 +37,8 @@ def optical_flow(clip: Tensor) -> tuple[Tensor, Tensor]:
         found = search.calc(a, b, None) / factor
         return cv2.resize(found, (width, height), interpolation=cv2.INTER_AREA) if factor > 1 else found
 
-    there = np.stack([field(a, b) for a, b in zip(grey, grey[1:], strict=False)])
-    back = np.stack([field(b, a) for a, b in zip(grey, grey[1:], strict=False)])
+    there = np.stack([field(a, b) for a, b in pairwise(grey)])
+    back = np.stack([field(b, a) for a, b in pairwise(grey)])
     return tuple(torch.from_numpy(f.astype(np.float32)).movedim(-1, 1) for f in (there, back))      # type: ignore[return-value]
 
 
