@@ -126,7 +126,7 @@ class FrameBlock(nn.Module):
 
 
 class FrameConv(nn.Conv2d):
-    """Convolution over three neighbouring frames of (B, C, T, H, W): as a 2D one over (T, H W), twice as fast as in 3D on a CPU."""
+    """Convolution over three neighbouring frames of (B, C, T, H, W): as a 2D one over (T, H W), two to three times as fast on a CPU."""
 
     def __init__(self, dim: int):
         super().__init__(dim, dim, (3, 1), padding=(1, 0))
