@@ -115,7 +115,7 @@ class DiracConv(nn.Module):
     def start_as_identity(self) -> None:
         with torch.no_grad():
             self.conv.weight.zero_()
-            self.conv.weight[1] = torch.eye(self.conv.weight.shape[1])
+            self.conv.weight[:, :, 1] = torch.eye(self.conv.weight.shape[1])
             self.conv.bias.zero_()
 
     def forward(self, x: Tensor, clip: Clip) -> Tensor:
