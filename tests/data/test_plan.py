@@ -192,5 +192,5 @@ def test_the_plan_of_buckets_says_where_each_clip_goes(tmp_path):
     buckets = Buckets.model_validate({"levels": [{"side": 48, "num_frames": 8}, {"side": 48, "num_frames": 1}]})
     _, fates = plan_of(tmp_path, buckets=buckets)
     assert {name: tuple(fate.bucket) for name, fate in fates.items()} == {
-        "wide.mkv": (8, 40, 64), "tall.mkv": (8, 64, 40), "short.mkv": (1, 48, 48),
+        "wide.mkv": (8, 40, 56), "tall.mkv": (8, 56, 40), "short.mkv": (1, 48, 48),
     }  # fmt: skip
