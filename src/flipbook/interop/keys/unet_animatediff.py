@@ -13,7 +13,16 @@ from torch import Tensor
 
 from flipbook.denoisers.unet import UNet, UNetConfig
 from flipbook.denoisers.unet_tables import animatediff
-from flipbook.interop.keys.unet_common import Json, UNetLayout, attention_levels, channel_split, check_config, image_rules, per_level, rename
+from flipbook.interop.keys.unet_common import (
+    Json,
+    UNetLayout,
+    attention_levels,
+    channel_split,
+    check_config,
+    image_rules,
+    per_level,
+    rename,
+)
 from flipbook.interop.keys.unet_image import image_json, image_part
 from flipbook.interop.keys_apply import KeysDoNotFit, Rule, translate
 from flipbook.nn.clip import Scope

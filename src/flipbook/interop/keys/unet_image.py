@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from flipbook.denoisers.unet import UNetConfig
-from flipbook.interop.keys.unet_common import Json, UNetLayout, attention_levels, channel_split, check_config, image_rules, per_level, rename
+from flipbook.interop.keys.unet_common import (
+    Json,
+    UNetLayout,
+    attention_levels,
+    channel_split,
+    check_config,
+    image_rules,
+    per_level,
+    rename,
+)
 from flipbook.nn.inserts import InsertTable
 from flipbook.nn.inserts.micro_conditioning import Classes, Projected, Scalars, VectorPart
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from flipbook.denoisers.unet import UNetConfig
 from flipbook.denoisers.unet_tables import modelscope
 from flipbook.interop.keys.unet_animatediff import temporal_transformer_rules
-from flipbook.interop.keys.unet_common import Json, UNetLayout, attention_levels, channel_split, check_config, image_rules
+from flipbook.interop.keys.unet_common import (
+    Json,
+    UNetLayout,
+    attention_levels,
+    channel_split,
+    check_config,
+    image_rules,
+)
 from flipbook.interop.keys.unet_image import image_json, image_part
 from flipbook.interop.keys_apply import Rule
 

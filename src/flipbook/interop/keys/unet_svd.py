@@ -7,7 +7,16 @@ from typing import Literal
 from flipbook.denoisers.unet import UNetConfig
 from flipbook.denoisers.unet_tables import SVD as TABLE
 from flipbook.interop.keys.unet_common import (
-    LAYERS, RESNET, Json, UNetLayout, attention_levels, channel_split, check_config, image_rules, per_level, rename,
+    LAYERS,
+    RESNET,
+    Json,
+    UNetLayout,
+    attention_levels,
+    channel_split,
+    check_config,
+    image_rules,
+    per_level,
+    rename,
 )  # fmt: skip
 from flipbook.interop.keys.unet_image import image_json, image_part
 from flipbook.interop.keys_apply import Rule
