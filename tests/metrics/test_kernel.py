@@ -78,7 +78,7 @@ def test_the_inception_score_is_one_for_equal_answers_and_the_number_of_classes_
         inception_score(np.ones((3, 5)))
 
 
-@pytest.mark.filterwarnings("ignore:Metric `InceptionScore` will save")
+@pytest.mark.filterwarnings("ignore:Metric `InceptionScore` will save", "ignore:std")
 def test_the_inception_score_agrees_with_torchmetrics_on_the_same_logits():
     torch = pytest.importorskip("torch")
     module = pytest.importorskip("torchmetrics.image.inception")

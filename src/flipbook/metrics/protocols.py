@@ -120,7 +120,9 @@ def protocol_named(name: str) -> SetProtocol:
 
 
 def protocol_fields(protocol: SetProtocol) -> dict[str, Any]:
-    """What of a protocol enters a fingerprint: everything but its name and where it comes from."""
+    """What of a protocol enters a fingerprint: everything but its name and source, and what the hash of the clips already tells."""
     from dataclasses import asdict
 
-    return {name: value for name, value in asdict(protocol).items() if name not in ("name", "source", "repeat_fakes", "drop_short")}
+    fields = asdict(protocol)
+    fields["extractor_kind"] = fields.pop("extractor")                          # "extractor" is the hash of its weights
+    return {name: value for name, value in fields.items() if name not in ("name", "source", "repeat_fakes", "drop_short")}
