@@ -5,12 +5,15 @@ Frames are uint8 (T, H, W, 3) throughout. NumPy only, so that a look at a file d
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 
 CUT_DIFFERENCE = 8.0   # grey levels by which the frames around a cut differ at least, on average over a thumbnail
-CUT_CORRELATION = 0.65  # and the correlation above which two thumbnails are one shot, whatever their brightness
+SAME_SHOT = 0.65       # correlation of two thumbnails from which they are one shot, whatever their brightness
+OTHER_SHOT = 0.30      # and below which they are two; in between the colours decide
+OTHER_COLOURS = 0.30   # share of the pixels that change their colour, of 64
 THUMBNAIL = 16
 
 _LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)                               # BT.709
@@ -43,21 +46,38 @@ def find_cuts(frames: np.ndarray) -> list[int]:
     small = cells(frames, THUMBNAIL)                                                 # (T, n, m, 3)
     difference = np.abs(small[1:] - small[:-1]).mean((1, 2, 3))
     free = small - small.mean((1, 2), keepdims=True)
-    length = np.sqrt((free**2).sum((1, 2, 3))) + 1e-3                                # a plain frame has no picture to compare
+    length = np.sqrt((free**2).sum((1, 2, 3))) + 1e-3
     correlation = (free[1:] * free[:-1]).sum((1, 2, 3)) / (length[1:] * length[:-1])
-    plain = np.minimum(length[1:], length[:-1]) < 1.0
-    return [int(t) + 1 for t in np.flatnonzero((difference > CUT_DIFFERENCE) & (correlation < CUT_CORRELATION) & ~plain)]
+    correlation[np.maximum(length[1:], length[:-1]) < np.sqrt(free[0].size)] = 1     # from plain to plain nothing changes but light
+    candidates = np.flatnonzero((difference > CUT_DIFFERENCE) & (correlation < SAME_SHOT))
+    return [
+        int(t) + 1
+        for t in candidates
+        if correlation[t] < OTHER_SHOT or palette_distance(frames[t], frames[t + 1]) > OTHER_COLOURS
+    ]
+
+
+def palette(frame: np.ndarray) -> np.ndarray:
+    """Shares of 64 colours, four levels per channel, in a frame (H, W, 3): (64,)."""
+    level = (frame >> 6).astype(np.intp)
+    bins = level[..., 0] * 16 + level[..., 1] * 4 + level[..., 2]
+    return np.bincount(bins.ravel(), minlength=64) / bins.size
+
+
+def palette_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Share of the pixels that have no counterpart of their colour in the other frame, in [0, 1]."""
+    return float(1 - np.minimum(palette(a), palette(b)).sum())
 
 
 def shots(num_frames: int, cuts: Sequence[int]) -> list[slice]:
     """The frames of each shot. Raises ValueError unless the cuts rise and lie inside the video."""
     edges = [0, *cuts, num_frames]
-    if any(b <= a for a, b in zip(edges[:-1], edges[1:], strict=True)):
+    if any(b <= a for a, b in itertools.pairwise(edges)):
         raise ValueError(
             f"cuts={list(cuts)}: a cut is the first frame of a new shot, so they rise and lie between 1 and "
             f"{num_frames - 1} in a video of {num_frames} frames. Try cuts=[] for a single shot."
         )
-    return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
 
 def noise_level(frames: np.ndarray, *, at_most: int = 16) -> float:

@@ -15,6 +15,8 @@ COMMANDS = {
     "evaluate": "Score a model on a set of prompts.",
     "metrics": "Measure clips: one number with its protocol, interval and floor.",
     "data": "Look at sets of clips before any training: flipbook data plan FOLDER.",
+    "check": "Look for what is wrong with videos: flicker, freezes, seams, drift and more.",
+    "restore": "Mend a video without a network: denoise, deflicker, interpolate and more.",
     "world": "Write procedural clips with captions and the truth about them.",
     "info": "Say what a model folder or a video holds.",
     "replay": "Make a video again from the recipe inside its file, and compare.",

@@ -11,7 +11,7 @@ from flipbook.video import Video
 
 from .common import by_shot, gaussian_blur, mean_over_time, smooth_over_time, unit_frames, with_unit_frames
 
-SMALLEST_VARIANCE = 1e-5  # of a colour direction that hardly varies: below, its contrast is not stretched
+SMALLEST_VARIANCE = 1e-6  # of a colour direction that hardly varies: below, its contrast is not stretched
 
 
 def match_colour(

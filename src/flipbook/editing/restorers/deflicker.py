@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -39,7 +40,7 @@ def course_of_gain(x: Tensor) -> Tensor:
     pixels = x.flatten(2)
     pixels = pixels[:, :, :: max(1, pixels.shape[2] // PIXELS)]
     steps = [torch.ones(3)]
-    for before, now in zip(pixels[:-1], pixels[1:], strict=True):
+    for before, now in itertools.pairwise(pixels):
         steps.append(torch.stack([gain_between(b, n) for b, n in zip(before, now, strict=True)]))
     return torch.stack(steps).cumprod(0).clamp(0.01, 100)
 

@@ -39,7 +39,8 @@ def interpolate(video: Video, *, cuts: Sequence[int] | None = None, factor: int 
             fields = optical_flow(before, after), optical_flow(after, before)
             frames += between(before, after, *fields, [i / factor for i in range(1, factor)])
         frames.append(after)
-    return replace(video, frames=np.stack(frames), **clock(video, factor))
+    fps, times = clock(video, factor)
+    return replace(video, frames=np.stack(frames), fps=fps, times=times)
 
 
 def cuts_after(cuts: Sequence[int], factor: int) -> list[int]:
@@ -109,11 +110,11 @@ def project(field: Tensor, t: float, seen: Tensor) -> tuple[Tensor, Tensor]:
     return filled / mass.clamp_min(1e-6), hole
 
 
-def clock(video: Video, factor: int) -> dict[str, object]:
+def clock(video: Video, factor: int) -> tuple[float, np.ndarray | None]:
     """Rate, and times where the rate varies, of the interpolated video."""
     if video.times is None:
-        return {"fps": video.fps * factor, "times": None}
+        return video.fps * factor, None
     old = np.arange(len(video)) * factor
     times = np.interp(np.arange(old[-1] + 1), old, video.times)
     last = (video.seconds - video.times[-1]) / factor                                # how long the last frame stays
-    return {"fps": len(times) / float(times[-1] + last), "times": times}
+    return len(times) / float(times[-1] + last), times

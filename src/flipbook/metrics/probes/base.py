@@ -60,7 +60,7 @@ class Reading:
 
     value: in `unit`.   fired: the fault is there, which for most probes is value > threshold; `reason` says it in words.
     series: (T,) the same quantity frame by frame (0 where it is not defined).   marks: the frames to look at.
-    details: further numbers.
+    details: further numbers.   line: the threshold in terms of the series, where it has one; for drawings.
     """
 
     probe: str
@@ -72,6 +72,7 @@ class Reading:
     series: np.ndarray
     marks: tuple[int, ...] = ()
     details: dict[str, float] | None = None
+    line: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Numbers and lists for programs."""
@@ -81,11 +82,3 @@ class Reading:
             "details": {name: round(value, 4) for name, value in (self.details or {}).items()},
             "series": [round(float(value), 4) for value in self.series],
         }  # fmt: skip
-
-
-def within_shots(series: np.ndarray, footage: Footage, reach: int) -> np.ndarray:
-    """A copy of a series (T,) with 0 for frames that have less than `reach` frames of their own shot before them."""
-    kept = series.copy()
-    for shot in footage.shots:
-        kept[shot][:reach] = 0
-    return kept

@@ -24,7 +24,7 @@ def blockiness(footage: Footage) -> Reading:
     value = float(np.mean([border_ratio(y, axis) for axis in (1, 2)]))
     fired = value > BLOCKY
     reason = f"steps between 8 x 8 blocks are {value:.2f} times those beside them" if fired else "no blocks"
-    return Reading("blockiness", value, "ratio", BLOCKY, fired, reason, spread_out(per_frame, len(footage.frames)))
+    return Reading("blockiness", value, "ratio", BLOCKY, fired, reason, spread_out(per_frame, len(footage.frames)), line=BLOCKY)
 
 
 def border_ratio(y: np.ndarray, axis: int) -> float:
@@ -49,7 +49,7 @@ def checkerboard(footage: Footage) -> Reading:
     value = float(np.median(values))
     fired = value > CHECKERED
     reason = f"odd and even pixels differ: {value:.1f} times the power of the frequencies beside" if fired else "none"
-    return Reading("checkerboard", value, "ratio", CHECKERED, fired, reason, spread_out(values, len(footage.frames)))
+    return Reading("checkerboard", value, "ratio", CHECKERED, fired, reason, spread_out(values, len(footage.frames)), line=CHECKERED)
 
 
 def nyquist_ratio(y: np.ndarray, axis: int) -> float:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
+
+from flipbook.footage import palette
 
 from .base import Footage, Reading
 from .sharpness import blur_of_frames
@@ -35,7 +39,7 @@ def colour_drift(footage: Footage) -> Reading:
             value, moved = slope, last
     fired = value > SLOPE
     reason = f"colours move by {moved:.1f} CIELAB units, {value:.1f} per 100 frames" if fired else "colours stay"
-    return Reading("colour drift", value, "CIELAB units per 100 frames", SLOPE, fired, reason, series, (), {"moved": moved})
+    return Reading("colour drift", value, "CIELAB units per 100 frames", SLOPE, fired, reason, series, (), {"moved": moved}, VISIBLE)
 
 
 def drift_report(footage: Footage) -> dict[str, np.ndarray]:
@@ -48,22 +52,16 @@ def drift_report(footage: Footage) -> dict[str, np.ndarray]:
     """
     lab, y = footage.cell_lab, footage.luma
     motion = np.zeros(len(y))
-    motion[1:] = [255 * np.abs(b - a).mean() for a, b in zip(y[:-1], y[1:], strict=True)]
+    motion[1:] = [255 * np.abs(b - a).mean() for a, b in itertools.pairwise(y)]
     motion[footage.is_new_shot] = 0
-    palette = np.stack([palette_of(frame) for frame in footage.frames])
-    first = palette[: min(ENDS, len(palette))].mean(0)
+    colours = np.stack([palette(frame) for frame in footage.frames])
+    first = colours[:ENDS].mean(0)
     return {
         "blur": blur_of_frames(y),
         "lightness": lab[..., 0].mean(1), "a": lab[..., 1].mean(1), "b": lab[..., 2].mean(1),
         "saturation": np.hypot(lab[..., 1], lab[..., 2]).mean(1),
         "contrast": 255 * y.std((1, 2)),
         "motion": motion,
-        "identity": np.minimum(palette, first).sum(1),
+        "identity": np.minimum(colours, first).sum(1),
     }  # fmt: skip
 
-
-def palette_of(frame: np.ndarray) -> np.ndarray:
-    """Shares of 64 colours (four levels per channel) in a frame (H, W, 3): (64,)."""
-    level = (frame >> 6).astype(int)
-    bins = level[..., 0] * 16 + level[..., 1] * 4 + level[..., 2]
-    return np.bincount(bins.ravel(), minlength=64) / bins.size

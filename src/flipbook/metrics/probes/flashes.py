@@ -34,7 +34,7 @@ def flashes(footage: Footage) -> Reading:
     fired = value > PER_SECOND
     reason = f"{value:.0f} flashes within a second" if fired else "no series of flashes"
     return Reading("flashes", value, "flashes a second", PER_SECOND, fired, reason, series, tuple(ends) if fired else (),
-                   {"flashes": float(len(ends))})  # fmt: skip
+                   {"flashes": float(len(ends))}, PER_SECOND)  # fmt: skip
 
 
 def linear(stored: np.ndarray) -> np.ndarray:

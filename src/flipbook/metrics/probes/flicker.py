@@ -26,7 +26,7 @@ def flicker(footage: Footage) -> Reading:
     worst = tuple(int(t) for t in np.flatnonzero(series > 4 * THRESHOLD)[:64])
     fired = value > THRESHOLD
     reason = f"the mean brightness wavers by {value:.2g} grey levels a frame" if fired else "steady brightness"
-    return Reading("flicker", value, "grey levels", THRESHOLD, fired, reason, series, worst if fired else ())
+    return Reading("flicker", value, "grey levels", THRESHOLD, fired, reason, series, worst if fired else (), line=THRESHOLD)
 
 
 def local_flicker(footage: Footage) -> Reading:
@@ -46,4 +46,4 @@ def local_flicker(footage: Footage) -> Reading:
     value = float(np.percentile(np.median(back, axis=0), 75))
     fired = value > LOCAL_THRESHOLD
     reason = f"a quarter of the picture wavers by {value:.2g} grey levels a frame" if fired else "no part wavers"
-    return Reading("local flicker", value, "grey levels", LOCAL_THRESHOLD, fired, reason, series)
+    return Reading("local flicker", value, "grey levels", LOCAL_THRESHOLD, fired, reason, series, line=LOCAL_THRESHOLD)

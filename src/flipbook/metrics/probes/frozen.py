@@ -37,7 +37,7 @@ def frozen(footage: Footage) -> Reading:
     if share == 1 and len(runs) > 1:
         reason = "nothing moves in the whole clip"
     return Reading("frozen", float(longest), "frames", RUN - 1.0, fired, reason, lengths.astype(float), marks,
-                   {"share": share})  # fmt: skip
+                   {"share": share}, RUN)  # fmt: skip
 
 
 def run_lengths(flags: np.ndarray) -> np.ndarray:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from flipbook.files.sheet import spread
+
 from .base import Footage, Reading
 
-STEP = 1.0        # grey levels: a straight line from border to border steps by more
+STEP = 4.0        # grey levels: a straight line from border to border steps by more
 ALIKE = 0.97      # share of its pixels that step by about the same
-TEXTURE = 3.0     # grey levels: standard deviation of the picture along the line, below which it is too plain to tell
+TEXTURE = 3.0     # grey levels between the quartiles along the line, below which it is too plain to tell
+SINGLE_FRAMES = 6
+SAME = 0.9        # correlation of the picture on both sides
 UNIFORM = 0.5     # spread of a jump over the picture, as a share of the jump: a camera that jerks spreads more
 JUMP = 1.5        # CIELAB units: the colours of a shot change for good from one frame to the next by more
 NEIGHBOURS = 4    # frames on each side that tell what change is usual
@@ -24,7 +28,8 @@ def seams(footage: Footage) -> Reading:
     horizon as well as a seam, and is not called. details say where: column or row.
     """
     picture = 255 * footage.luma.mean(0)
-    found = [line_steps(picture), line_steps(picture.T)]
+    shown = 255 * footage.luma[spread(len(footage.luma), SINGLE_FRAMES)]
+    found = [line_steps(picture, texture_along(shown)), line_steps(picture.T, texture_along(shown.transpose(0, 2, 1)))]
     axis = int(found[1].max(initial=0) > found[0].max(initial=0))
     place = int(found[axis].argmax())
     value = float(found[axis][place])
@@ -37,20 +42,36 @@ def seams(footage: Footage) -> Reading:
     return Reading("seams", value, "grey levels", STEP, fired, reason, series, (), details)
 
 
-def line_steps(picture: np.ndarray) -> np.ndarray:
-    """How much each line between two columns of (H, W) grey levels steps like a seam; 0 where it does not: (W - 1,)."""
+def line_steps(picture: np.ndarray, texture: np.ndarray) -> np.ndarray:
+    """How much each line between two columns of (H, W) grey levels steps like a seam; 0 where it does not: (W - 1,).
+
+    texture: (W,) of the columns in single frames; in the mean picture a passer-by would leave some.
+    """
     steps = np.diff(picture, axis=1)                                                 # (H, W - 1)
     step = np.median(steps, axis=0)
     size = np.abs(step)
     padded = np.pad(size, 1)
     excess = size - np.maximum(np.maximum(padded[:-2], padded[2:]), np.percentile(size, 90))
     calm = np.median(np.abs(steps), axis=0)
-    texture = np.pad(np.maximum(calm[:-2], calm[2:]), 1, mode="edge")                # usual step beside the line
-    alike = (np.abs(steps - step) <= 0.5 * size + 2 * texture).mean(0)
-    lines = np.minimum(picture[:, :-1].std(0), picture[:, 1:].std(0))
-    is_seam = (alike >= ALIKE) & (lines > TEXTURE) & (lines > size / 2) & (excess > 0)
+    usual = np.pad(np.maximum(calm[:-2], calm[2:]), 1, mode="edge")                  # of the steps beside the line
+    alike = (np.abs(steps - step) <= 0.5 * size + 2 * usual).mean(0)
+    has_texture = np.minimum(texture[:-1], texture[1:]) > TEXTURE
+    is_seam = (alike >= ALIKE) & has_texture & (correlations(picture) > SAME) & (excess > 0)
     is_seam[:2] = is_seam[-2:] = False                                               # the frame of a picture is no seam
     return np.where(is_seam, excess, 0.0)
+
+
+def texture_along(frames: np.ndarray) -> np.ndarray:
+    """Grey levels between the quartiles of each column of (T, H, W), in the frame that has least: (W,)."""
+    low, high = np.percentile(frames, [25, 75], axis=1)
+    return (high - low).min(0)
+
+
+def correlations(picture: np.ndarray) -> np.ndarray:
+    """Correlation of each column of (H, W) with the next: (W - 1,)."""
+    free = picture - picture.mean(0)
+    length = np.sqrt((free**2).sum(0)) + 1e-6
+    return (free[:, :-1] * free[:, 1:]).sum(0) / (length[:-1] * length[1:])
 
 
 def chunk_seams(footage: Footage) -> Reading:
@@ -73,7 +94,7 @@ def chunk_seams(footage: Footage) -> Reading:
     marks = tuple(int(t) for t in np.flatnonzero(series > JUMP))
     where = ", ".join(str(t) for t in marks[:6])
     reason = f"the colours jump for good at frame {where}" if fired else "colours go on from frame to frame"
-    return Reading("chunk seams", value, "CIELAB units", JUMP, fired, reason, series, marks)
+    return Reading("chunk seams", value, "CIELAB units", JUMP, fired, reason, series, marks, line=JUMP)
 
 
 def lasting_jump(lab: np.ndarray, change: np.ndarray, t: int, shot: slice) -> float:

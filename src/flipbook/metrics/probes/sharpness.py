@@ -7,7 +7,7 @@ import numpy as np
 from .base import Footage, Reading
 from .blocks import sampled, spread_out
 
-BLURRED = 0.62  # on a scale where 0 is as sharp as pixels can be
+BLURRED = 0.76  # on a scale where 0 is as sharp as pixels can be
 REACH = 9       # pixels of the moving average that blurs again
 
 
@@ -15,13 +15,14 @@ def sharpness(footage: Footage) -> Reading:
     """The blur effect of a clip (Crete et al. 2007): 0 sharp, 1 blurred, the median over the frames.
 
     A sharp picture loses much of its pixel-to-pixel change when it is blurred once more, a blurred one hardly any. The value depends on
-    the picture and on its size, so compare it with footage of the same kind; the threshold is one for ordinary footage.
+    the picture and on its size, so compare it with footage of the same kind; the threshold is high enough for
+    skies and soft backgrounds, so that only a strong blur (some four pixels at 256) is called one.
     """
     values = blur_of_frames(sampled(footage.luma))
     value = float(np.median(values))
     fired = value > BLURRED
     reason = f"blurred: blurring it again removes only {1 - value:.0%} of its detail" if fired else "sharp enough"
-    return Reading("sharpness", value, "blur, 0 to 1", BLURRED, fired, reason, spread_out(values, len(footage.frames)))
+    return Reading("sharpness", value, "blur, 0 to 1", BLURRED, fired, reason, spread_out(values, len(footage.frames)), line=BLURRED)
 
 
 def blur_of_frames(y: np.ndarray) -> np.ndarray:
