@@ -75,7 +75,8 @@ def test_clips_are_known_by_their_frames_and_not_by_name_or_order(tmp_path):
     assert [len(list(s)) for s in sets] == [4, 4]
     assert sets[0].sha256 == sets[1].sha256
     other = ClipSet(clip_source(clips(4, seed=9)), PLAIN, "first", None)
-    assert list(other) and other.sha256 != sets[0].sha256
+    assert list(other)
+    assert other.sha256 != sets[0].sha256
 
 
 def test_an_npy_file_and_a_list_are_the_same_clips(tmp_path):
@@ -92,7 +93,8 @@ def test_a_window_is_one_per_clip_at_a_place_of_the_seed_and_with_its_stride():
     starts = [frames[0] for frames in read(0)]
     assert all(frames == [start + 8 * i for i in range(4)] for frames, start in zip(read(0), starts, strict=True))
     assert read(0) == read(0) != read(1)
-    assert len(set(starts)) > 5 and max(starts) <= 40 - 25
+    assert len(set(starts)) > 5
+    assert max(starts) <= 40 - 25
 
 
 def test_short_clips_are_dropped_and_counted_where_the_protocol_says_so_and_refused_elsewhere():
@@ -117,7 +119,9 @@ def test_fakes_are_never_drawn_again_to_fill_up_a_protocols_number():
 def test_unequal_numbers_few_clips_and_other_sizes_are_said_beside_the_number():
     m = distance(clips(5), clips(7, seed=1, size=24))
     said = " ".join(m.remarks)
-    assert "as many of each" in said and "differ in size" in said and "do not determine a covariance" in said
+    assert "as many of each" in said
+    assert "differ in size" in said
+    assert "do not determine a covariance" in said
 
 
 def test_batches_are_invisible_also_where_clips_differ_in_size():
@@ -191,6 +195,7 @@ def test_the_protocol_of_stylegan_v_runs_on_a_file_of_that_face(scripted):
         num_real=8, num_fake=8, draws=5,
     )  # fmt: skip
     assert m.fingerprint.fields["divisor"] == "n"
-    assert m.fingerprint.fields["real_window"] == "random" and m.fingerprint.fields["fake_window"] == "first"
+    assert m.fingerprint.fields["real_window"] == "random"
+    assert m.fingerprint.fields["fake_window"] == "first"
     with pytest.raises(ValueError, match="takes 2048 fake clips and there are 8"):
         set_distance(clips(8, frames=20), clips(8, seed=1), "fvd-stylegan-v-16f", weights=scripted, allow_torchscript=True, num_real=8)

@@ -68,7 +68,8 @@ def test_the_logits_of_i3d_agree_with_the_public_port_on_the_same_weights(frames
     port.load_state_dict(ours.state_dict())
     x = torch.rand(1, 3, frames, 224, 224, generator=torch.Generator().manual_seed(2)) * 2 - 1
     expected = port.eval()(x)
-    assert expected.shape == (1, 400) and expected.std() > 1e-3
+    assert expected.shape == (1, 400)
+    assert expected.std() > 1e-3
     torch.testing.assert_close(ours(x), expected, atol=1e-4 * float(expected.abs().max()), rtol=1e-4)
 
 

@@ -37,7 +37,9 @@ def folders(tmp_path):
 
 def test_a_metric_is_printed_with_its_protocol_and_written_as_json(folders, capsys):
     out, code = run(capsys, "psnr", folders / "dim", folders / "real", "--output", folders / "psnr.json")
-    assert code == 0 and out.startswith("psnr(") and "against=" in out
+    assert code == 0
+    assert out.startswith("psnr(")
+    assert "against=" in out
     m = Measurement.read(folders / "psnr.json")
     frames = Video.read(folders / "real" / "0.mkv").frames.astype(float)
     expected = np.mean(10 * np.log10(255**2 / np.square(frames - frames // 2).mean((1, 2, 3))))
@@ -49,16 +51,20 @@ def test_results_are_compared_and_results_of_two_protocols_are_not(folders, caps
         run(capsys, "flickering", folders / clips, "--output", folders / f"{name}.json")
     run(capsys, "sharpness", folders / "real", "--output", folders / "c.json")
     out, code = run(capsys, "compare", folders / "a.json", folders / "b.json")
-    assert code == 0 and "b.json is better" in out
+    assert code == 0
+    assert "b.json is better" in out
     out, code = run(capsys, "compare", folders / "a.json", folders / "c.json")
-    assert code == 1 and "metric: flickering against sharpness" in out
+    assert code == 1
+    assert "metric: flickering against sharpness" in out
 
 
 def test_the_offline_distance_names_itself_and_its_floor(folders, capsys):
     out, code = run(capsys, "world-features", folders / "dim", folders / "real", "--json")
     assert code == 0
     record = json.loads(out)
-    assert record["metric"] == "world-features" and record["floor"] is not None and record["protocol"]["network"] == "world-features"
+    assert record["metric"] == "world-features"
+    assert record["floor"] is not None
+    assert record["protocol"]["network"] == "world-features"
     assert "fvd" not in out.lower().replace("not fvd", "")
 
 
@@ -79,4 +85,6 @@ def test_what_cannot_be_measured_is_an_error_in_one_line(folders, capsys):
         (["world-features", folders / "nowhere", folders / "real"], "holds no clips"),
     ):
         out, code = run(capsys, *arguments)
-        assert code == 1 and said in out and out.count("\n") == 1
+        assert code == 1
+        assert said in out
+        assert out.count("\n") == 1
