@@ -110,7 +110,7 @@ def test_f_a_causal_mask_lets_no_frame_see_the_future(name):
     (x, t, doors), causal = inputs(), torch.ones(4, 4).tril().bool()
     net = video_net(name)
     if any(getattr(row.kind, "norm", "frame") == "clip" for row in TABLES[name].rows):
-        with pytest.raises(ValueError, match="normalises over whole clips.*norm='frame'"):
+        with pytest.raises(ValueError, match=r"normalises over whole clips.*norm='frame'"):
             net(x, t, doors, frame_attends=causal)
         frame_rows = tuple(replace(r, kind=replace(r.kind, norm="frame")) if hasattr(r.kind, "norm") else r for r in tiny_table(name).rows)
         net = UNet(replace(net.config, inserts=InsertTable(frame_rows)))

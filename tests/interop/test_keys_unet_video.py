@@ -72,7 +72,8 @@ def svd():
 
 @pytest.mark.parametrize(("batch", "frames"), CLIPS)
 def test_stable_video_diffusion_is_its_reference(svd, batch, frames):
-    x, image, tokens, numbers = draw(batch, 4, frames, 8, 8), draw(batch, 4, frames, 8, 8, seed=2), draw(batch, 2, 12), torch.tensor([[6.0, 127.0, 0.02], [9.0, 30.0, 0.5]])[:batch]
+    x, image, tokens = draw(batch, 4, frames, 8, 8), draw(batch, 4, frames, 8, 8, seed=2), draw(batch, 2, 12)
+    numbers = torch.tensor([[6.0, 127.0, 0.02], [9.0, 30.0, 0.5]])[:batch]
     sigma = torch.tensor([0.7, 80.0])[:batch]
     expected = svd(torch.cat([x, image], 1).transpose(1, 2), 0.25 * sigma.log(), tokens, numbers).sample.transpose(1, 2)
     doors = Doors(tokens=tokens, channels=image, vector=numbers)

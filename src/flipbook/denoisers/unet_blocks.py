@@ -153,7 +153,8 @@ class Level(nn.Module):
         for layer in self.layers:
             x = layer(torch.cat([x, left.pop()], dim=-1), clip)
         if self.resize is not None:
-            x = per_image(partial(self._grow, left[-1].shape[2:4]), x)
+            _, _, height, width, _ = left[-1].shape
+            x = per_image(partial(self._grow, (height, width)), x)
         return self.inserts.plug("after_level", x, clip)
 
     def _grow(self, size: tuple[int, int], image: Tensor) -> Tensor:

@@ -7,7 +7,15 @@
 from __future__ import annotations
 
 from flipbook.nn.clip import Scope
-from flipbook.nn.inserts import FrameAdaptor, FrameAwareBlock, Insert, InsertTable, TemporalAttention, TemporalConv, TemporalTransformer
+from flipbook.nn.inserts import (
+    FrameAdaptor,
+    FrameAwareBlock,
+    Insert,
+    InsertTable,
+    TemporalAttention,
+    TemporalConv,
+    TemporalTransformer,
+)
 from flipbook.nn.inserts.temporal_attention import AttentionOverTime
 
 _RELATIVE = TemporalAttention(heads=8, positions=("bucket", "rope"), rope_dim=32)

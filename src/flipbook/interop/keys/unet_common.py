@@ -91,7 +91,7 @@ def per_level(value: Any, levels: int) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, list | tuple) else (value,) * levels
 
 
-def channel_split(json: Json) -> dict[str, int]:
+def channel_split(json: Json) -> Json:
     """in_channels of a public class counts the `channels` door too: what it reads beyond what it predicts is that door."""
     taken, made = json.get("in_channels", 4), json.get("out_channels", 4)
     door = max(taken - made, 0)

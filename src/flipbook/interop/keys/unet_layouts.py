@@ -36,7 +36,8 @@ PUBLIC: dict[str, Json] = {
     "animatediff-v2": {"_class_name": "MotionAdapter", **_ADAPTER, "motion_max_seq_length": 32, "use_motion_mid_block": True},
     "animatediff-v3": {"_class_name": "MotionAdapter", **_ADAPTER, "motion_max_seq_length": 32, "use_motion_mid_block": False},
     "modelscope-t2v": {
-        "_class_name": "UNet3DConditionModel", **_WIDTHS, **_blocks("3D"), "in_channels": 4, "out_channels": 4, "cross_attention_dim": 1024, "attention_head_dim": 64,
+        "_class_name": "UNet3DConditionModel", **_WIDTHS, **_blocks("3D"), "in_channels": 4, "out_channels": 4,
+        "cross_attention_dim": 1024, "attention_head_dim": 64,
     },
     "stable-video-diffusion": {"_class_name": "UNetSpatioTemporalConditionModel", **_SVD, "num_frames": 14},
     "stable-video-diffusion-xt": {"_class_name": "UNetSpatioTemporalConditionModel", **_SVD, "num_frames": 25},

@@ -45,7 +45,7 @@ def json_of(config: UNetConfig) -> Json:
     levels = [depth > 0 for depth in config.transformers]
     json = image_json(config)
     if set(json.pop("transformer_layers_per_block")) != {1} or len(set(config.depths)) > 1:
-        raise ValueError(f"UNet3DConditionModel has one transformer block per layer and the same depth on all levels, not {config.transformers}, {config.depths}.")
+        raise ValueError(f"UNet3DConditionModel has one transformer block per layer and one depth for all levels, not {config.transformers}, {config.depths}.")
     return {
         "_class_name": "UNet3DConditionModel",
         **json,

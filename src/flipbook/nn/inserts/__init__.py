@@ -116,12 +116,13 @@ class PluggedInsert(nn.Module):
     def __init__(self, row: Insert, host: Host):
         super().__init__()
         self.row = row
-        self.branch: Any = row.kind.build(host)
+        branch: Any = row.kind.build(host)
+        self.branch = branch
         self.mixer = AlphaMixer(row.mix) if row.mix else None
         if row.start != "plain" and row.mix != "clamp":                     # a mixer at 1 is the identity for any branch
-            self.branch.start_as_identity()
+            branch.start_as_identity()
         if row.start == "zero_qkv":
-            for name, layer in self.branch.named_modules():
+            for name, layer in branch.named_modules():
                 if name.rpartition(".")[2] in ("q", "k", "v"):
                     nn.init.zeros_(layer.weight)
 
