@@ -242,7 +242,7 @@ def settle(system: System, **asked: Any) -> Settings:
 def side_multiple(system: System) -> int:
     """What heights and widths are multiples of: the autoencoder's stride times the denoiser's patch."""
     parts: dict[str, Any] = dict(system.parts)
-    return parts["autoencoder"].stride * getattr(parts["denoiser"].config, "patch", 1)
+    return parts["autoencoder"].stride * getattr(parts["denoiser"].config, "cell", 1)
 
 
 def latent_shape(system: System, size: Size) -> tuple[int, int, int, int]:

@@ -5,7 +5,7 @@ from flipbook.denoisers.dit import DiT, DiTConfig
 from flipbook.nn.doors import Doors
 
 CONFIG = DiTConfig(in_channels=4, text_dim=12, dim=32, depth=2, num_heads=2)
-LOCAL = DiTConfig(in_channels=4, text_dim=12, dim=32, depth=2, num_heads=2, local_dim=16, vector_dim=3, channel_door=2)
+LOCAL = DiTConfig(in_channels=4, text_dim=12, dim=32, depth=2, num_heads=2, local_dims=(16, 24), local_depths=(1, 1), vector_dim=3, channel_door=2)
 
 
 def awake(config):
@@ -149,7 +149,7 @@ def test_every_weight_learns_after_one_step():
 
 def test_sizes_and_configs_that_cannot_work_say_what_to_try():
     x, t, doors = inputs(size=5)
-    with pytest.raises(ValueError, match=r"5x5 is no multiple of the patch size 2.*16 pixels"):
+    with pytest.raises(ValueError, match=r"5x5 is no multiple of 2, .*Try 6x6"):
         awake(CONFIG)(x, t, doors)
     with pytest.raises(ValueError, match="even number of channels"):
         DiTConfig(dim=30, num_heads=4)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,8 +7,9 @@ import torch
 from clips import batch
 from flipbook import systems
 from flipbook.data.batch import Batch
+from flipbook.data.sources.world import LABELS
 from flipbook.objectives.base import build_objective
-from flipbook.objectives.denoising import DenoisingOptions, Draw, given_frames
+from flipbook.objectives.denoising import DenoisingOptions, Draw, Teller, given_frames
 
 
 def rows(b, keep):
@@ -101,3 +104,34 @@ def test_unknown_options_and_parts_are_named():
         objective(drop=0.1)
     with pytest.raises(ValueError, match=r"train=\['unet'\].*denoiser"):
         objective(train=["unet"])
+
+
+def test_labels_are_told_patch_by_patch_in_the_order_of_the_picture():
+    """The cross-entropy of place (y side + i, x side + j) is that of sub-place (i, j) of token (y, x), summed by hand."""
+    o = objective()
+    teller, g = Teller(o.system.denoiser, 4), torch.Generator().manual_seed(0)
+    frames, rows_, columns, dim = 2, 2, 3, o.system.denoiser.config.dim
+    tokens = torch.randn(2, frames, rows_ * columns, dim, generator=g)
+    teller._read(None, (tokens,))
+    labels = torch.randint(len(LABELS), (frames, 4 * rows_, 4 * columns), generator=g)
+    told = teller.loss([None, labels.numpy().astype(np.uint8)])
+    total = 0.0
+    for t, y, x in np.ndindex(frames, 4 * rows_, 4 * columns):
+        logits = teller.head(tokens[1, t, y // 4 * columns + x // 4]).view(len(LABELS), 4, 4)[:, y % 4, x % 4]
+        total += torch.nn.functional.cross_entropy(logits[None], labels[t, y, x][None]).item()
+    assert told[0] == 0
+    assert told[1].item() == pytest.approx(total / labels.numel(), rel=1e-5)
+
+
+def test_telling_labels_teaches_the_trunk_but_not_the_validation_loss():
+    plain, telling, b = objective(given=0.0), objective(given=0.0, labels=0.5), batch()
+    side = b.video.shape[-1] // 4
+    b = replace(b, extra=[{"labels": np.ones((3, side, side), np.uint8)}, {}, {}, {}])
+    losses = telling.loss(b, [1, 2, 3, 4])
+    base = plain.loss(b, [1, 2, 3, 4]).loss
+    torch.testing.assert_close(losses.loss - base, 0.5 * losses.parts["labels"], atol=1e-5, rtol=1e-4)
+    assert losses.parts["labels"][0] > 0
+    losses.parts["labels"].sum().backward()
+    assert telling.system.denoiser.blocks[0].mlp[0].weight.grad.abs().max() > 0
+    with torch.no_grad():
+        torch.testing.assert_close(telling.loss(b, [1, 2, 3, 4]).loss, base, atol=1e-5, rtol=1e-4)

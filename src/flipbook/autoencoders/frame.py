@@ -1,4 +1,4 @@
-"""A small image autoencoder on folded frames: 8 x 8 pixels to one latent cell, each frame by itself.
+"""A small image autoencoder on folded frames: 4 x 4 or 8 x 8 pixels to one latent cell, each frame by itself.
 
 The variational image autoencoder of latent diffusion (arXiv:2112.10752, section 3.1) cut down to a laptop: space-to-depth
 instead of convolutions at full size, a light encoder because training encodes every clip, a heavier decoder.
@@ -8,6 +8,7 @@ Because no frame sees another, a given frame stays a given frame in latent space
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -18,47 +19,49 @@ from flipbook.shapes import depth_to_space, fold_frames, space_to_depth, unfold_
 
 @dataclass(frozen=True, kw_only=True)
 class FrameAutoencoderConfig:
-    """Widths at 1/4 and 1/8 of the picture's side, for the encoder and the decoder, and the number of residual blocks at each."""
+    """Widths and residual blocks: the encoder's at 1/4 of the picture's side, 1/8, ...; the decoder's from the latent's size up to 1/2."""
 
-    latent_channels: int = 8
-    encoder_dims: tuple[int, int] = (48, 128)
-    encoder_blocks: tuple[int, int] = (1, 1)
-    decoder_dims: tuple[int, int, int] = (192, 96, 32)      # at 1/8, 1/4 and 1/2
-    decoder_blocks: tuple[int, int, int] = (3, 2, 1)
+    latent_channels: int = 4
+    encoder_dims: tuple[int, ...] = (64,)
+    encoder_blocks: tuple[int, ...] = (1,)
+    decoder_dims: tuple[int, ...] = (128, 48)
+    decoder_blocks: tuple[int, ...] = (2, 1)
 
     def __post_init__(self) -> None:
         for name in ("encoder_dims", "encoder_blocks", "decoder_dims", "decoder_blocks"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        if not len(self.encoder_dims) == len(self.encoder_blocks) == len(self.decoder_dims) - 1 == len(self.decoder_blocks) - 1:
+            raise ValueError(
+                f"encoder_dims={self.encoder_dims}, encoder_blocks={self.encoder_blocks}, decoder_dims={self.decoder_dims}, "
+                f"decoder_blocks={self.decoder_blocks}: the decoder has one size more than the encoder. Try (48, 128), (1, 1), (192, 96, 32) and (3, 2, 1)."
+            )
+
+    @property
+    def stride(self) -> int:
+        """Pixels of a latent cell's side."""
+        return 2 ** (len(self.encoder_dims) + 1)
 
 
 class FrameAutoencoder(nn.Module):
-    """encode: (B, 3, T, H, W) in [-1, 1] to normalised latents (B, C, T, H/8, W/8); decode: back."""
+    """encode: (B, 3, T, H, W) in [-1, 1] to normalised latents (B, C, T, H/stride, W/stride); decode: back."""
 
-    stride = 8
     latent_mean: Tensor
     latent_std: Tensor
 
     def __init__(self, config: FrameAutoencoderConfig):
         super().__init__()
         self.config = c = config
-        quarter, eighth = c.encoder_dims
-        self.encoder = nn.Sequential(
-            nn.Conv2d(48, quarter, 3, padding=1),
-            *(ResBlock(quarter) for _ in range(c.encoder_blocks[0])),
-            nn.Conv2d(quarter, eighth, 2, stride=2),
-            *(ResBlock(eighth) for _ in range(c.encoder_blocks[1])),
-            nn.GroupNorm(8, eighth), nn.SiLU(), nn.Conv2d(eighth, 2 * c.latent_channels, 3, padding=1),
-        )
-        eighth, quarter, half = c.decoder_dims
-        self.decoder = nn.Sequential(
-            nn.Conv2d(c.latent_channels, eighth, 3, padding=1),
-            *(ResBlock(eighth) for _ in range(c.decoder_blocks[0])),
-            Up(eighth, quarter),
-            *(ResBlock(quarter) for _ in range(c.decoder_blocks[1])),
-            Up(quarter, half),
-            *(ResBlock(half) for _ in range(c.decoder_blocks[2])),
-            nn.GroupNorm(8, half), nn.SiLU(), nn.Conv2d(half, 12, 3, padding=1),
-        )
+        self.stride = c.stride
+        encoder: list[nn.Module] = [nn.Conv2d(48, c.encoder_dims[0], 3, padding=1), *stack(c.encoder_dims[0], c.encoder_blocks[0])]
+        for (wide, narrow), blocks in zip(pairwise(c.encoder_dims), c.encoder_blocks[1:], strict=True):
+            encoder += [nn.Conv2d(wide, narrow, 2, stride=2), *stack(narrow, blocks)]
+        last = c.encoder_dims[-1]
+        self.encoder = nn.Sequential(*encoder, nn.GroupNorm(8, last), nn.SiLU(), nn.Conv2d(last, 2 * c.latent_channels, 3, padding=1))
+        decoder: list[nn.Module] = [nn.Conv2d(c.latent_channels, c.decoder_dims[0], 3, padding=1), *stack(c.decoder_dims[0], c.decoder_blocks[0])]
+        for (small, large), blocks in zip(pairwise(c.decoder_dims), c.decoder_blocks[1:], strict=True):
+            decoder += [Up(small, large), *stack(large, blocks)]
+        half = c.decoder_dims[-1]
+        self.decoder = nn.Sequential(*decoder, nn.GroupNorm(8, half), nn.SiLU(), nn.Conv2d(half, 12, 3, padding=1))
         # latent normaliser: z = (raw - mean) / std per channel, measured once after training (`objectives/autoencoding.py`)
         self.register_buffer("latent_mean", torch.zeros(c.latent_channels))
         self.register_buffer("latent_std", torch.ones(c.latent_channels))
@@ -66,8 +69,9 @@ class FrameAutoencoder(nn.Module):
     def encode(self, x: Tensor) -> Tensor:
         """Normalised latents: about zero mean and unit variance in every channel."""
         b, _, _, height, width = x.shape
-        if height % 8 or width % 8:
-            raise ValueError(f"{height}x{width} pixels: this autoencoder packs 8 x 8 pixels in a cell. Try {round8(height)}x{round8(width)}.")
+        if height % self.stride or width % self.stride:
+            near = f"{nearest(height, self.stride)}x{nearest(width, self.stride)}"
+            raise ValueError(f"{height}x{width} pixels: this autoencoder packs {self.stride} x {self.stride} pixels in a cell. Try {near}.")
         mean, _ = self.posterior(fold_frames(x))
         return unfold_frames((mean - self._column(self.latent_mean)) / self._column(self.latent_std), b)
 
@@ -82,16 +86,20 @@ class FrameAutoencoder(nn.Module):
         return mean, log_var.clamp(-12.0, 4.0)
 
     def frames(self, raw: Tensor) -> Tensor:
-        """Images (N, 3, H, W) from raw latents (N, C, H/8, W/8)."""
+        """Images (N, 3, H, W) from raw latents (N, C, H/stride, W/stride)."""
         return depth_to_space(self.decoder(raw), 2)
 
     def _column(self, v: Tensor) -> Tensor:
         return v[:, None, None]
 
 
-def round8(n: int) -> int:
-    """The multiple of 8 nearest to n, at least 8."""
-    return max(8, (n + 4) // 8 * 8)
+def nearest(n: int, multiple: int) -> int:
+    """The positive multiple nearest to n."""
+    return max(multiple, (n + multiple // 2) // multiple * multiple)
+
+
+def stack(dim: int, blocks: int) -> list[nn.Module]:
+    return [ResBlock(dim) for _ in range(blocks)]
 
 
 class ResBlock(nn.Module):

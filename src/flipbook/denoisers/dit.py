@@ -9,6 +9,7 @@ draw what is finer than a patch (arXiv:2301.11093, U-ViT).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,11 @@ from flipbook.shapes import fold_frames, unfold_frames
 
 @dataclass(frozen=True, kw_only=True)
 class DiTConfig:
-    """Sizes of a video transformer. `patterns` are repeated over the depth; `local_dim` 0 means no convolutions."""
+    """Sizes of a video transformer. `patterns` are repeated over the depth.
+
+    local_dims: widths of the convolutions around the trunk, from full latent resolution down, each size half the one before; () for none.
+    The trunk's patches are cut from the smallest. local_depths: residual blocks at each, on the way in and again on the way out.
+    """
 
     in_channels: int = 8
     channel_door: int = 0               # channels that the `channels` door adds to the input
@@ -35,15 +40,23 @@ class DiTConfig:
     mlp_ratio: float = 4.0
     patch: int = 2                      # patch height and width in latent cells; one frame each
     patterns: tuple[Pattern, ...] = ("full",)
-    local_dim: int = 0
-    local_depth: int = 1
+    local_dims: tuple[int, ...] = ()
+    local_depths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "patterns", tuple(self.patterns))
+        for name in ("patterns", "local_dims", "local_depths"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.dim % self.num_heads or (self.dim // self.num_heads) % 2:
             raise ValueError(f"dim={self.dim} and num_heads={self.num_heads}: a head needs an even number of channels. Try heads of 32 or 64.")
         if unknown := set(self.patterns) - set(PATTERNS):
             raise ValueError(f"attention patterns {sorted(unknown)} are unknown. Try some of {', '.join(PATTERNS)}.")
+        if len(self.local_dims) != len(self.local_depths):
+            raise ValueError(f"local_dims={self.local_dims} and local_depths={self.local_depths}: give a depth for each width. Try (64, 128) and (1, 2).")
+
+    @property
+    def cell(self) -> int:
+        """Latent cells of a trunk token's side."""
+        return self.patch * 2 ** max(len(self.local_dims) - 1, 0)
 
 
 class DiT(nn.Module):
@@ -57,11 +70,14 @@ class DiT(nn.Module):
         self.given = nn.Embedding(2, c.dim)                                 # is this frame given?
         self.vector = nn.Linear(c.vector_dim, c.dim) if c.vector_dim else None
         self.modulation = nn.Linear(c.dim, 6 * c.dim)
-        if c.local_dim:
-            self.local_in = LocalStack(c_in, c.local_dim, c.local_depth, c.dim)
-            self.local_out = LocalStack(2 * c.local_dim, c.local_dim, c.local_depth, c.dim)
-            self.local_head = zero_(nn.Conv2d(c.local_dim, c.in_channels, 3, padding=1))
-        inner_in, inner_out = (c.local_dim, c.local_dim) if c.local_dim else (c_in, c.in_channels)
+        if c.local_dims:
+            first, sizes = c.local_dims[0], list(zip(c.local_dims, c.local_depths, strict=True))
+            self.local_in = nn.ModuleList(LocalStack(c_in if i == 0 else dim, dim, depth, c.dim) for i, (dim, depth) in enumerate(sizes))
+            self.local_out = nn.ModuleList(LocalStack(2 * dim, dim, depth, c.dim) for dim, depth in sizes)
+            self.down = nn.ModuleList(nn.Conv2d(4 * wide, narrow, 1) for wide, narrow in pairwise(c.local_dims))
+            self.up = nn.ModuleList(nn.Conv2d(narrow, 4 * wide, 1) for wide, narrow in pairwise(c.local_dims))
+            self.local_head = zero_(nn.Conv2d(first, c.in_channels, 3, padding=1))
+        inner_in, inner_out = (c.local_dims[-1], c.local_dims[-1]) if c.local_dims else (c_in, c.in_channels)
         self.embed = nn.Linear(inner_in * c.patch**2, c.dim)
         self.blocks = nn.ModuleList(Block(c, c.patterns[i % len(c.patterns)]) for i in range(c.depth))
         self.head_norm = nn.LayerNorm(c.dim, elementwise_affine=False)
@@ -80,7 +96,7 @@ class DiT(nn.Module):
         for block in self.blocks:
             assert isinstance(block, Block)
             nn.init.zeros_(block.cross.out.weight)                          # text joins gradually
-        if not self.config.local_dim:
+        if not self.config.local_dims:
             zero_(self.head)
 
     def compile_blocks(self) -> None:
@@ -111,16 +127,16 @@ class DiT(nn.Module):
         frame_attends: Tensor | None = None,                                # (T, T) bool, True = may attend
         cache: None = None,
     ) -> Tensor:
-        """The network's prediction, same shape as x. Frames are cells of time: any T; H and W are multiples of `patch`.
+        """The network's prediction, same shape as x. Frames are cells of time: any T; H and W are multiples of `config.cell`.
 
-        The `residuals` door: maps (B, dim, T, H / patch, W / patch), the i-th added after block i (arXiv:2302.05543 in a transformer).
-        Raises ValueError if H or W is no multiple of the patch size, or for a `cache`, which this network does not keep.
+        The `residuals` door: maps (B, dim, T, H / cell, W / cell), the i-th added after block i (arXiv:2302.05543 in a transformer).
+        Raises ValueError if H or W is no multiple of `config.cell`, or for a `cache`, which this network does not keep.
         """
         config, doors = self.config, doors or Doors()
         b, _, frames, height, width = x.shape
-        p = config.patch
-        if height % p or width % p:
-            raise ValueError(f"latent size {height}x{width} is no multiple of the patch size {p}. Try a height and width in multiples of {8 * p} pixels.")
+        cell, p = config.cell, config.patch
+        if height % cell or width % cell:
+            raise ValueError(f"latent size {height}x{width} is no multiple of {cell}, a token's side in latent cells. Try {multiple(height, cell)}x{multiple(width, cell)}.")
         if cache is not None:
             raise ValueError("this transformer attends in both directions and keeps no KV cache. Leave cache=None.")
         if doors.channels is not None:
@@ -139,12 +155,13 @@ class DiT(nn.Module):
         modulation = self.modulation(c).unflatten(-1, (6, config.dim))      # (B, T, 6, D)
 
         h = fold_frames(x)                                                  # (B T, C, H, W)
-        skip = None
-        if config.local_dim:
-            h = skip = self.local_in(h, c)
+        skips: list[Tensor] = []
+        for i in range(len(config.local_dims)):                             # half the size at each step but the first
+            h = self.local_in[i](self.down[i - 1](F.pixel_unshuffle(h, 2)) if i else h, c)
+            skips.append(h)
         h = F.pixel_unshuffle(h, p).flatten(2).transpose(1, 2)              # (B T, S, C p p)
         tokens = self.embed(h).unflatten(0, (b, frames))                    # (B, T, S, D)
-        rotary = rotary_table(grid_coordinates(frame_index, height // p, width // p), config.dim // config.num_heads)
+        rotary = rotary_table(grid_coordinates(frame_index, height // cell, width // cell), config.dim // config.num_heads)
 
         keys_values = self.prepare(doors).keys_values
         for i, block in enumerate(self.blocks):
@@ -155,11 +172,17 @@ class DiT(nn.Module):
 
         shift, scale = (self.head_table + c[:, :, None]).unbind(2)          # (B, T, D) each
         tokens = self.head_norm(tokens) * (1 + scale[:, :, None]) + shift[:, :, None]
-        h = self.head(tokens).flatten(0, 1).transpose(1, 2).unflatten(-1, (height // p, width // p))
+        h = self.head(tokens).flatten(0, 1).transpose(1, 2).unflatten(-1, (height // cell, width // cell))
         h = F.pixel_shuffle(h, p)                                           # (B T, C, H, W)
-        if skip is not None:
-            h = self.local_head(F.silu(self.local_out(torch.cat([h, skip], dim=1), c)))
+        for i in reversed(range(len(skips))):
+            h = self.local_out[i](torch.cat([h, skips[i]], dim=1), c)
+            h = F.pixel_shuffle(self.up[i - 1](h), 2) if i else self.local_head(F.silu(h))
         return unfold_frames(h, b)
+
+
+def multiple(n: int, cell: int) -> int:
+    """The positive multiple of `cell` nearest to n."""
+    return max(cell, (n + cell // 2) // cell * cell)
 
 
 def grid_coordinates(frame_index: Tensor, rows: int, columns: int) -> Tensor:

@@ -14,6 +14,10 @@ from flipbook.hints import nearest
 CLASSES: dict[str, str] = {
     "DiT": "flipbook.denoisers.dit",
     "FrameAutoencoder": "flipbook.autoencoders.frame",
+    "KLAutoencoder": "flipbook.autoencoders.kl",
+    "Pixels": "flipbook.autoencoders.pixels",
+    "TemporalDecoderAutoencoder": "flipbook.autoencoders.temporal_decoder",
+    "TinyAutoencoder": "flipbook.autoencoders.tiny",
     "WordEncoder": "flipbook.encoders.words",
     "Process": "flipbook.process.process",
     "RectifiedFlow": "flipbook.process.path",

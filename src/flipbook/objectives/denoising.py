@@ -7,11 +7,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flipbook.data.batch import Batch
 from flipbook.data.seeds import derive_seed
+from flipbook.data.sources.world import LABEL_SIDE, LABELS
 from flipbook.nn.doors import Doors
 from flipbook.objectives.base import Losses
 from flipbook.systems.base import System
@@ -24,6 +27,8 @@ class DenoisingOptions:
     """train: parts that learn.   drop_text: share of samples whose sentence becomes empty (arXiv:2207.12598).
 
     given: share of clips of which some frames are given clean, at level 0; the loss counts the others only.
+    labels: weight of a second task, to tell from the trunk's tokens what is seen where (`WorldSource`'s labels; arXiv:2410.06940 aligns them with
+    a pretrained network's features, the world needs none). Its head is not part of the system and is left behind after training.
     time_mean, time_std: t = sigmoid(mean + std * normal), or evenly spread over [0, 1] when std is 0 (arXiv:2403.03206, 3.1).
     """
 
@@ -32,6 +37,7 @@ class DenoisingOptions:
     given: float = 0.3
     time_mean: float = 0.0
     time_std: float = 0.0
+    labels: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "train", tuple(self.train))
@@ -45,6 +51,9 @@ class Denoising:
         for name, part in system.parts.items():
             part.requires_grad_(name in options.train)
         self._trainable = nn.ModuleDict({name: system.parts[name] for name in options.train})
+        self._teller = Teller(system.denoiser, system.autoencoder.stride * system.denoiser.config.cell // LABEL_SIDE) if options.labels else None
+        if self._teller is not None:
+            self._trainable["teller"] = self._teller
 
     def trainable(self) -> nn.Module:
         return self._trainable
@@ -69,7 +78,12 @@ class Denoising:
         )
         error = (prediction.float() - system.process.target(z0, eps, t_frame)).square().mean((1, 3, 4))   # (B, T)
         wanted = (~given).float()
-        return Losses(loss=(error * wanted).sum(1) / wanted.sum(1), t=t)
+        loss = (error * wanted).sum(1) / wanted.sum(1)
+        parts = {}
+        if self._teller is not None and torch.is_grad_enabled():                       # validation stays plain
+            parts["labels"] = self._teller.loss([sample.get("labels") for sample in batch.extra])
+            loss = loss + options.labels * parts["labels"]
+        return Losses(loss=loss, t=t, parts=parts)
 
     def _times(self, index: Sequence[int], seeds: Sequence[int]) -> Tensor:
         """Noise levels that fill [0, 1] evenly over neighbouring samples: steps of the golden ratio, then jitter by seed."""
@@ -107,6 +121,32 @@ class Denoising:
         from flipbook.interop.folder import save_pretrained
 
         save_pretrained(self.system, folder)
+
+
+class Teller(nn.Module):
+    """Reads the last tokens of a transformer's trunk and tells what is seen where, `side` x `side` places to a token."""
+
+    def __init__(self, denoiser: nn.Module, side: int):
+        super().__init__()
+        self.side = side
+        dim: int = denoiser.config.dim
+        self.head = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, side * side * len(LABELS)))
+        denoiser.head_norm.register_forward_pre_hook(self._read)
+
+    def _read(self, layer: nn.Module, inputs: tuple[Tensor]) -> None:
+        self._tokens = inputs[0]                                                       # (B, T, S, D)
+
+    def loss(self, labels: Sequence[np.ndarray | None]) -> Tensor:
+        """Cross-entropy (B,) against maps (T, H/4, W/4); 0 for samples without one."""
+        known = [i for i, one in enumerate(labels) if one is not None]
+        if not known:
+            return self._tokens.new_zeros(len(labels))
+        truth = torch.from_numpy(np.stack([labels[i] for i in known])).long().to(self._tokens.device)         # (K, T, h, w)
+        k, frames, height, width = truth.shape
+        logits = self.head(self._tokens[known]).unflatten(-1, (-1, self.side, self.side)).float()             # (K, T, S, classes, s, s)
+        logits = logits.unflatten(2, (height // self.side, width // self.side)).permute(0, 4, 1, 2, 5, 3, 6)  # (K, classes, T, y, s, x, s)
+        error = F.cross_entropy(logits.reshape(k, -1, frames, height, width), truth, reduction="none").mean((1, 2, 3))
+        return torch.zeros(len(labels), device=error.device).index_put((torch.tensor(known, device=error.device),), error)
 
 
 @dataclass(frozen=True)
@@ -150,6 +190,8 @@ def build(system: System, options: Mapping[str, Any]) -> Denoising:
     if unknown := set(options) - known:
         raise ValueError(f"denoising has no option {sorted(unknown)}. Try some of {', '.join(sorted(known))}.")
     chosen = DenoisingOptions(**options)
+    if chosen.labels and not hasattr(system.denoiser, "head_norm"):
+        raise ValueError(f"labels={chosen.labels}: they are told from a transformer's last tokens, and {type(system.denoiser).__name__} has none. Try labels=0.")
     if strange := set(chosen.train) - set(system.parts):
         raise ValueError(f"train={sorted(strange)}: system {system.name!r} has no such part. Try some of {', '.join(system.parts)}.")
     return Denoising(system, chosen)

@@ -1,7 +1,7 @@
 """thumb: the small text-to-video model that flipbook ships, the one that a thumb sets in motion.
 
-Our own composition, no paper's: a per-frame autoencoder (8 x 8 pixels to a cell), a video transformer over 2 x 2 cells with full
-space-time attention, words by cross-attention, rectified flow (arXiv:2209.03003, 2403.03206), given frames through the `frames`
+Our own composition, no paper's: a per-frame autoencoder (4 x 4 pixels to a cell), convolutions at its two finest sizes around a
+video transformer with full space-time attention over 4 x 4 cells, words by cross-attention, rectified flow (arXiv:2209.03003, 2403.03206), given frames through the `frames`
 door at noise level 0 (as Wan 2.2, arXiv:2503.20314), so one network makes, animates, predicts and interpolates.
 `recipes/thumb-*.yaml` train it; LOG.md tells how the sizes were found.
 """
@@ -25,13 +25,13 @@ class ThumbConfig:
     """Sizes of the shipped model."""
 
     autoencoder: FrameAutoencoderConfig = field(default_factory=FrameAutoencoderConfig)
-    denoiser: DiTConfig = field(default_factory=lambda: DiTConfig(in_channels=8, dim=256, depth=8, num_heads=4, local_dim=96))
+    denoiser: DiTConfig = field(default_factory=lambda: DiTConfig(in_channels=4, dim=256, depth=6, num_heads=4, local_dims=(64, 128), local_depths=(1, 2)))
     text_encoder: WordEncoderConfig = field(default_factory=lambda: WordEncoderConfig(words=WORDS))
     shift: float = 4.0
 
 
 TINY = ThumbConfig(
-    autoencoder=FrameAutoencoderConfig(latent_channels=4, encoder_dims=(16, 16), encoder_blocks=(1, 1), decoder_dims=(16, 16, 8), decoder_blocks=(1, 1, 1)),
+    autoencoder=FrameAutoencoderConfig(latent_channels=4, encoder_dims=(16,), encoder_blocks=(1,), decoder_dims=(16, 8), decoder_blocks=(1, 1)),
     denoiser=DiTConfig(in_channels=4, text_dim=32, dim=32, depth=2, num_heads=2),
     text_encoder=WordEncoderConfig(words=WORDS, dim=32, depth=1, num_heads=2),
 )

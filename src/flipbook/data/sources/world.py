@@ -71,12 +71,13 @@ class WorldSource:
 
 
 LABELS = ("nothing", *SHAPES, "figure")
-_COARSE = 4
+LABEL_SIDE = 4
+"""Pixels of the side of the square that one label speaks of."""
 
 
 def label_map(clip: Clip) -> np.ndarray:
     """Which kind of object is seen where: an index of `LABELS`, uint8 (T, H/4, W/4)."""
-    corner = slice(_COARSE // 2, None, _COARSE)
+    corner = slice(LABEL_SIDE // 2, None, LABEL_SIDE)
     labels = np.zeros(clip.video[:, corner, corner, 0].shape, np.uint8)
     if things := clip.scene.get("objects", ()):
         for thing, mask in zip(things, clip.masks, strict=True):

@@ -79,11 +79,12 @@ def from_scene(
     if not index or any(not 0 <= i < num_frames for i in index):
         raise ValueError(f"frames={index}: the clip has frames 0 to {num_frames - 1}. Try some of these.")
     if scene["domain"] == "takes":
-        picture = paint_take(scene, index, height, width)
-    else:
-        u = np.array(index, np.float64) / max(num_frames - 1, 1)
-        picture = paint(PICTURES[scene["domain"]].build_stack(scene, u, height, width))
-    return Clip(picture, scene["caption"], fps, scene, num_frames, index)
+        return Clip(paint_take(scene, index, height, width), scene["caption"], fps, scene, num_frames, index)
+    u = np.array(index, np.float64) / max(num_frames - 1, 1)
+    stack = PICTURES[scene["domain"]].build_stack(scene, u, height, width)
+    clip = Clip(paint(stack), scene["caption"], fps, scene, num_frames, index)
+    clip.__dict__["_stack"] = stack  # what Clip would build again at the first truth that is asked for
+    return clip
 
 
 def _canvas(height: int, width: int, num_frames: int) -> tuple[float, float]:
