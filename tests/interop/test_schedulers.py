@@ -30,6 +30,7 @@ RATIOS = [
     ("EulerDiscreteScheduler", SD | {"timestep_spacing": "leading", "steps_offset": 1}),
     ("EulerDiscreteScheduler", SD | {"timestep_spacing": "trailing", "final_sigmas_type": "sigma_min"}),
     ("EulerDiscreteScheduler", SD | {"use_karras_sigmas": True}),
+    ("EulerDiscreteScheduler", SD | {"use_karras_sigmas": True, "timestep_spacing": "leading", "steps_offset": 1}),
     ("EulerDiscreteScheduler", SVD),
     ("EulerAncestralDiscreteScheduler", SD | {"timestep_spacing": "leading"}),
     ("DPMSolverMultistepScheduler", SD),
