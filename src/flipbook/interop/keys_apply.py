@@ -49,15 +49,17 @@ def inverted(rules: Iterable[Rule]) -> tuple[Rule, ...]:
 
 
 def translate(
-    weights: Mapping[str, Tensor], rules: Sequence[Rule], wanted: Mapping[str, Tensor | torch.Size], origin: str = "the checkpoint"
+    weights: Mapping[str, Tensor], rules: Sequence[Rule], wanted: Mapping[str, Tensor | torch.Size] | None, origin: str = "the checkpoint"
 ) -> dict[str, Tensor]:
     """`weights` under our names, in our shapes. The first rule that matches a key decides.
 
     wanted: what the network has, by name: tensors (on any device, also meta) or shapes. Usually `network.state_dict()`.
+            None: one of two maps in a row, whose second knows; then names alone are checked, and `unit_axes` are dropped.
     origin: what the error calls the weights, the file's name at best.
     Raises KeysDoNotFit if a key of `weights` matches no rule, leads nowhere or has another shape, or a wanted one is not filled.
     """
-    shapes = {key: value if isinstance(value, torch.Size) else value.shape for key, value in wanted.items()}
+    known = {} if wanted is None else wanted
+    shapes = {key: value if isinstance(value, torch.Size) else value.shape for key, value in known.items()}
     made: dict[str, Tensor] = {}
     sources: dict[str, str] = {}
     unmatched: list[str] = []
@@ -84,7 +86,7 @@ def translate(
     problems = {
         "of no known name": unmatched,
         "missing": incomplete + sorted(shapes.keys() - made.keys()),
-        "not used": [sources[key] for key in made if key not in shapes],
+        "not used": [sources[key] for key in made if key not in shapes and wanted is not None],
         "given twice": doubled,
         "of another shape": misshapen,
     }
@@ -159,7 +161,9 @@ def _regrouped(values: list[Tensor], parts: int) -> Sequence[Tensor] | None:
 
 
 def _fitted(value: Tensor, shape: torch.Size | None, unit_axes: bool) -> Tensor:
-    if shape is None or not unit_axes:
+    if not unit_axes:
         return value
+    if shape is None:
+        return value.flatten(1) if value.ndim > 2 and value[0, 0].numel() == 1 else value
     same = [n for n in value.shape if n != 1] == [n for n in shape if n != 1]
     return value.reshape(shape) if same else value
