@@ -48,7 +48,7 @@ def checkerboard(footage: Footage) -> Reading:
     values = np.array([max(nyquist_ratio(frame, axis) for axis in (0, 1)) for frame in y])
     value = float(np.median(values))
     fired = value > CHECKERED
-    reason = f"odd and even pixels differ: {value:.1f} times the power of the frequencies beside" if fired else "none"
+    reason = f"odd and even pixels differ: {value:.1f} times the power of the frequencies beside" if fired else "no checkerboard"
     return Reading("checkerboard", value, "ratio", CHECKERED, fired, reason, spread_out(values, len(footage.frames)), line=CHECKERED)
 
 

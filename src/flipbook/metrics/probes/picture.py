@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL import Image, ImageDraw
 
 FAULT, FINE, LIMIT, PANEL = (235, 96, 92), (96, 178, 255), (150, 120, 60), (27, 30, 36)
-WIDTH, LABEL = 1180, 300              # pixels: of the page, of the column of words
+WIDTH, LABEL, SCALE = 1180, 320, 46   # pixels: of the page, of the words on the left, of the scale on the right
 HEIGHT, GAP = 58, 8                   # of a panel, between panels
 FRAMES = 10                           # thumbnails in the strip
 
@@ -58,12 +58,12 @@ def draw_panel(pen: ImageDraw.ImageDraw, reading: Reading, y: int) -> None:
     from PIL import ImageFont
 
     colour = FAULT if reading.fired else FINE
-    left, right, low = MARGIN + LABEL, WIDTH - MARGIN, y + HEIGHT - 4
-    pen.rectangle((MARGIN, y, right, y + HEIGHT), fill=PANEL)
+    left, right, low = MARGIN + LABEL, WIDTH - MARGIN - SCALE, y + HEIGHT - 4
+    pen.rectangle((MARGIN, y, WIDTH - MARGIN, y + HEIGHT), fill=PANEL)
     pen.text((MARGIN + 10, y + 5), reading.probe, fill=colour, font=ImageFont.load_default(15))
     value = f"{reading.value:.3g} {reading.unit}, fault above {reading.threshold:g}"
     pen.text((MARGIN + 10, y + 25), value, fill=CAPTION, font=ImageFont.load_default(11))
-    pen.text((MARGIN + 10, y + 40), reading.reason[:56], fill=NUMBER, font=ImageFont.load_default(10))
+    pen.text((MARGIN + 10, y + 40), reading.reason[:64], fill=NUMBER, font=ImageFont.load_default(10))
     series = np.asarray(reading.series, float)
     top = max(float(series.max(initial=0)), 1.15 * (reading.line or 0), 1e-9)
     height = HEIGHT - 12
@@ -81,4 +81,5 @@ def draw_panel(pen: ImageDraw.ImageDraw, reading: Reading, y: int) -> None:
     points = [place(t, value) for t, value in enumerate(series)]
     if len(points) > 1:
         pen.line(points, fill=colour, width=2)
-    pen.text((right - 52, y + 4), f"{top:.3g}", fill=NUMBER, font=ImageFont.load_default(10))
+    if top > 1e-9:
+        pen.text((right + 6, y + 4), f"{top:.3g}", fill=NUMBER, font=ImageFont.load_default(10))
