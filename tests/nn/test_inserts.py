@@ -10,7 +10,15 @@ import torch.nn.functional as F
 
 from flipbook.nn.attention import attend_frames
 from flipbook.nn.clip import Clip, GroupNorm, TimeConv
-from flipbook.nn.inserts import FrameAdaptor, Insert, InsertTable, PluggedInsert, TemporalAttention, TemporalConv, insert_table
+from flipbook.nn.inserts import (
+    FrameAdaptor,
+    Insert,
+    InsertTable,
+    PluggedInsert,
+    TemporalAttention,
+    TemporalConv,
+    insert_table,
+)
 from flipbook.nn.inserts.alpha_mixer import AlphaMixer
 from flipbook.nn.inserts.host import Host
 from flipbook.nn.inserts.positions import BucketBias, DistanceTables, interleaved_sinusoid
@@ -167,7 +175,7 @@ def test_zero_queries_keys_and_values_learn_through_the_distance_tables_and_not_
 def test_a_frame_adaptor_has_two_numbers_per_frame_and_channel_and_stretches_only_when_told():
     layer = plugged(FrameAdaptor(num_frames=4))
     assert sum(p.numel() for p in layer.parameters()) == 2 * 16 * 4
-    with pytest.raises(ValueError, match="num_frames=7.*hold 4 frames.*Try num_frames=4"):
+    with pytest.raises(ValueError, match=r"num_frames=7.*hold 4 frames.*Try num_frames=4"):
         layer(draw(2, 7, 2, 2, 16), clip(7))
     stretched = plugged(FrameAdaptor(num_frames=4, resample="linear"))
     stretched.branch.shift.data = torch.arange(4.0)[:, None].expand(4, 16)
@@ -179,7 +187,7 @@ def test_rows_that_cannot_stand_in_a_table_are_refused():
     row = Insert(name="a", at="after_resnet", kind=TemporalConv())
     with pytest.raises(ValueError, match="share a name"):
         InsertTable((row, row))
-    with pytest.raises(ValueError, match="'behind_conv' is unknown.*after_conv_in"):
+    with pytest.raises(ValueError, match=r"'behind_conv' is unknown.*after_conv_in"):
         replace(row, at="behind_conv")
     with pytest.raises(ValueError, match=r"name 'a\.b' becomes part of weight names"):
         replace(row, name="a.b")
