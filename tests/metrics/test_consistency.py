@@ -88,7 +88,7 @@ def test_clipsim_is_the_mean_cosine_of_clips_own_embeddings(clip_folder):
     ids = torch.tensor([[2, 3, 4, 5, 1]])
     with torch.inference_mode():
         out = model(input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=prepare(video, 32))
-    expected = float(out.logits_per_image.mean() / model.logit_scale.exp())
+        expected = float(out.logits_per_image.mean() / model.logit_scale.exp())
     assert m.value == pytest.approx(expected, abs=1e-4)
     assert abs(expected) > 1e-3
     assert m.fingerprint.fields["scale"] == "cosine"

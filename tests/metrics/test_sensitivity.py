@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+from functools import cache
 
 import numpy as np
 import pytest
@@ -11,9 +11,10 @@ import torch
 from flipbook.data.world import draw
 from flipbook.metrics.catalogue import FULL, METRICS
 from flipbook.metrics.corrupt import CORRUPTIONS, LEVELS, corrupt
-from flipbook.metrics.distance import set_distance
-from flipbook.metrics.extractors import random_world_features
+from flipbook.metrics.distance import estimator_of
+from flipbook.metrics.extractors import extract, random_world_features, world_features
 from flipbook.metrics.measure import measure
+from flipbook.metrics.protocols import PROTOCOLS
 from flipbook.shapes import pixels_to_tensor, tensor_to_pixels
 
 SINGLE = [(name, kind) for name, m in METRICS.items() if not m.needs.startswith("weights") and m.kind != "sets" for kind in sorted(m.sees)]
@@ -21,7 +22,7 @@ REWARDED = [(name, kind) for name, m in METRICS.items() if not m.needs.startswit
 SETS = [(name, kind) for name, m in METRICS.items() if not m.needs and m.kind == "sets" for kind in sorted(m.sees)]
 
 
-@lru_cache(maxsize=4)
+@cache
 def world(first=0, count=6):
     """Clips in which things move: (N, 3, 16, 64, 64)."""
     motions = ("moves right", "falls", "orbits", "bounces", "spins", "moves up")
@@ -62,14 +63,19 @@ def test_a_metric_takes_for_better_what_the_catalogue_says_it_rewards(name, kind
     assert (series[-1] > series[0]) == METRICS[name].higher_is_better, series
 
 
+@cache
+def features(kind="", strength=0.0):
+    """World features of 40 clips, damaged each in its own way; without a kind, of 40 other clips."""
+    x = world(5000, 40) if kind else world(0, 40)
+    damaged = (corrupt(kind, clip[None], strength, i)[0] for i, clip in enumerate(x)) if kind else x
+    return extract(damaged, world_features(), PROTOCOLS["world-features"])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "kind"), SETS)
 def test_the_distance_in_the_projects_own_features_rises_strictly_over_what_it_sees(name, kind):
-    real, fake = world(0, 40), world(5000, 40)
-    series = [
-        set_distance(bytes_of(real), bytes_of(torch.stack([corrupt(kind, c[None], s, i)[0] for i, c in enumerate(fake)])), name, draws=0).value
-        for s in (0.0, *LEVELS)
-    ]
+    distance = estimator_of(PROTOCOLS[name])
+    series = [distance(features(), features(kind, s)) for s in (0.0, *LEVELS)]
     assert (np.diff(series) > 0).all(), series
 
 
@@ -78,15 +84,13 @@ def test_damage_in_time_costs_at_least_half_of_damage_in_space_that_is_as_visibl
     """Logits of an action classifier mostly see frames (arXiv:2404.12391); these features were trained to see both. As visible: the
     same mean squared error against the clip itself.
     """
-    real, fake = world(0, 40), world(5000, 40)
-    shuffled = corrupt("shuffle", fake, 1.0)
-    target = float((shuffled - fake).square().mean())
-    strengths = np.linspace(0.02, 1, 50)
-    errors = [float((corrupt("noise", fake[:4], s) - fake[:4]).square().mean()) for s in strengths]
-    noisy = corrupt("noise", fake, float(strengths[np.argmin(np.abs(np.array(errors) - target))]))
-    cost = lambda x: set_distance(bytes_of(real), bytes_of(x), draws=0).value
-    base = cost(fake)
-    assert cost(shuffled) - base >= 0.5 * (cost(noisy) - base)
+    clips, strengths = world(5000, 40), np.linspace(0.02, 1, 50)
+    visible = lambda kind, s, x: float((corrupt(kind, x, s) - x).square().mean())
+    wanted = visible("shuffle", 1.0, clips)
+    noise = strengths[np.argmin([abs(visible("noise", s, clips[:4]) - wanted) for s in strengths])]
+    distance = estimator_of(PROTOCOLS["world-features"])
+    base, shuffled, noisy = (distance(features(), features(*d)) for d in (("noise", 0.0), ("shuffle", 1.0), ("noise", float(noise))))
+    assert shuffled - base >= 0.5 * (noisy - base), (base, shuffled, noisy, noise)
 
 
 def test_a_network_that_was_never_trained_is_a_control_with_another_fingerprint():

@@ -25,6 +25,7 @@ class Branches(nn.Module):
     """Layers by name, and paths through them that lie side by side, the pooled one last."""
 
     paths: tuple[tuple[str, ...], ...] = ()
+    branch_pool: nn.Module
 
     def forward(self, x: Tensor) -> Tensor:
         out = []

@@ -17,34 +17,44 @@ from flipbook.metrics.torchscript import load_state_dict
 from flipbook.shapes import fold_frames
 
 Backbone = Literal["alex", "vgg"]
-# Layers of torchvision's `features`: (out, kernel, stride, padding) of a convolution with ReLU, "tap" after it, or a pool (kernel, stride).
-_ALEX = [(64, 11, 4, 2), "tap", (3, 2), (192, 5, 1, 2), "tap", (3, 2), (384, 3, 1, 1), "tap", (256, 3, 1, 1), "tap", (256, 3, 1, 1), "tap"]
-_VGG = [
-    (64, 3, 1, 1), (64, 3, 1, 1), "tap", (2, 2), (128, 3, 1, 1), (128, 3, 1, 1), "tap", (2, 2), (256, 3, 1, 1), (256, 3, 1, 1),
-    (256, 3, 1, 1), "tap", (2, 2), (512, 3, 1, 1), (512, 3, 1, 1), (512, 3, 1, 1), "tap", (2, 2), (512, 3, 1, 1), (512, 3, 1, 1),
-    (512, 3, 1, 1), "tap",
-]  # fmt: skip
-LAYERS = {"alex": _ALEX, "vgg": _VGG}
+Spec = tuple[int, ...]
+TAP: Spec = ()
+# Layers of torchvision's `features`: (out, kernel, stride, padding) of a convolution with its ReLU, (kernel, stride) of a pool, a tap.
+LAYERS: dict[str, tuple[Spec, ...]] = {
+    "alex": (
+        (64, 11, 4, 2), TAP, (3, 2), (192, 5, 1, 2), TAP, (3, 2), (384, 3, 1, 1), TAP, (256, 3, 1, 1), TAP, (256, 3, 1, 1), TAP,
+    ),
+    "vgg": (
+        (64, 3, 1, 1), (64, 3, 1, 1), TAP, (2, 2), (128, 3, 1, 1), (128, 3, 1, 1), TAP, (2, 2),
+        (256, 3, 1, 1), (256, 3, 1, 1), (256, 3, 1, 1), TAP, (2, 2), (512, 3, 1, 1), (512, 3, 1, 1), (512, 3, 1, 1), TAP, (2, 2),
+        (512, 3, 1, 1), (512, 3, 1, 1), (512, 3, 1, 1), TAP,
+    ),
+}  # fmt: skip
 WIDTHS = {"alex": (64, 192, 384, 256, 256), "vgg": (64, 128, 256, 512, 512)}
 
 
 class LPIPS(nn.Module):
     """Frames (N, 3, H, W) in [-1, 1], twice, to distances (N,)."""
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self, backbone: Backbone = "alex"):
         super().__init__()
         if backbone not in LAYERS:
             raise ValueError(f"backbone {backbone!r} is not known. Try alex or vgg.")
         layers: list[nn.Module] = []
-        self.taps, width = [], 3
+        self.taps: list[int] = []
+        width = 3
         for spec in LAYERS[backbone]:
-            if isinstance(spec, str):
+            if spec == TAP:
                 self.taps.append(len(layers) - 1)
             elif len(spec) == 2:
-                layers.append(nn.MaxPool2d(*spec))
+                layers.append(nn.MaxPool2d(spec[0], spec[1]))
             else:
-                layers += [nn.Conv2d(width, *spec), nn.ReLU()]
-                width = spec[0]
+                out, kernel, stride, padding = spec
+                layers += [nn.Conv2d(width, out, kernel, stride, padding), nn.ReLU()]
+                width = out
         self.features = nn.Sequential(*layers)
         self.heads = nn.ParameterList(nn.Parameter(torch.ones(w)) for w in WIDTHS[backbone])
         self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(3, 1, 1), persistent=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +22,7 @@ def optical_flow(clip: Tensor) -> tuple[Tensor, Tensor]:
     Raises ImportError without OpenCV, ValueError for a clip of one frame.
     """
     try:
-        import cv2
+        cv2: Any = importlib.import_module("cv2")
     except ImportError:
         raise ImportError("optical flow needs OpenCV, which is not installed. Try: pip install 'flipbook[data]'") from None
     if clip.ndim != 4 or clip.shape[1] < 2:

@@ -123,7 +123,7 @@ def shipped_world_net() -> WorldNet:
     if not (FOLDER / "model.safetensors").is_file():
         raise ValueError(f"{FOLDER} holds no model.safetensors. Install flipbook again, or train it with scripts/features.")
     config = json.loads((FOLDER / "config.json").read_text())
-    net = WorldNet(WorldNetConfig(**{name: tuple(v) if isinstance(v, list) else v for name, v in config.items()}))
+    net = WorldNet(WorldNetConfig(**config | {"widths": tuple(config["widths"])}))
     net.load_state_dict({key: value.float() for key, value in load_file(FOLDER / "model.safetensors").items()})
     return net.eval().requires_grad_(False)
 

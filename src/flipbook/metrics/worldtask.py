@@ -108,7 +108,7 @@ def train(
         seen = {name: 0.95 * seen[name] + 0.05 * float(value.detach()) for name, value in parts.items()}
         if step % save_every == 0 or step == updates:
             card = _card(net, step, batch, seed, time.process_time() - start, seen)
-            _write(average.module, folder, card)
+            _write(average.module, net.config, folder, card)
             if on_progress:
                 on_progress(step, {name: round(value, 3) for name, value in seen.items()})
     return card
@@ -127,7 +127,7 @@ def _card(net: WorldNet, updates: int, batch: int, seed: int, seconds: float, se
     }  # fmt: skip
 
 
-def _write(net: WorldNet, folder: Path, card: dict[str, Any]) -> None:
+def _write(net: torch.nn.Module, config: WorldNetConfig, folder: Path, card: dict[str, Any]) -> None:
     weights = {
         key: value.to(torch.bfloat16) if value.is_floating_point() else value
         for key, value in net.state_dict().items()
@@ -135,7 +135,7 @@ def _write(net: WorldNet, folder: Path, card: dict[str, Any]) -> None:
     with written_whole(folder / "model.safetensors") as path:
         save_file(weights, path)
     with written_whole(folder / "config.json") as path:
-        path.write_text(config_json(net.config))
+        path.write_text(config_json(config))
     with written_whole(folder / "card.json") as path:
         path.write_text(json.dumps(card, indent=1) + "\n")
 
