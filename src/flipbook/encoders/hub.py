@@ -1,4 +1,4 @@
-"""Public text encoders, CLIP and T5, through transformers (extra `hub`), behind the same face as our own.
+"""Public encoders of text, CLIP and T5, and of images, CLIP, through transformers (extra `hub`), behind the same face as our own.
 
 Both read a local folder or a hub id. Of a pipeline in the layout of diffusers say `subfolder="text_encoder"` (or
 `"text_encoder_2"`); its tokenizer stands in the `tokenizer` (`tokenizer_2`) beside it. Weights come from safetensors files
@@ -8,11 +8,15 @@ alone, and no code of a repository is run.
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 class ClipTextEncoder(nn.Module):
@@ -85,24 +89,101 @@ class T5TextEncoder(nn.Module):
         return []
 
 
+class ClipImageEncoder(nn.Module):
+    """CLIP's image tower with its projection (arXiv:2103.00020), as Stable Video Diffusion reads it: one row per image.
+
+    Pictures are blurred and resized without regard to their proportions, as that model's authors did; CLIP's own recipe, which
+    crops the centre, gives other rows.
+
+    mean, std: of the pixels in [0, 1] that the tower was trained on, per colour.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: Any, *, mean: tuple[float, ...] = CLIP_MEAN, std: tuple[float, ...] = CLIP_STD):
+        super().__init__()
+        self.model = model
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, *, subfolder: str = "", dtype: torch.dtype = torch.float32) -> ClipImageEncoder:
+        """Read a tower from a folder or hub id. Raises ValueError if it is not there, ImportError without the extra.
+
+        The `feature_extractor` beside a local tower's folder says which mean and std it wants; without one they are CLIP's.
+        """
+        model = _read_model(source, subfolder, "CLIPVisionModelWithProjection", dtype)
+        config = Path(source) / subfolder / ".." / "feature_extractor" / "preprocessor_config.json"
+        found = json.loads(config.read_text(encoding="utf-8")) if subfolder and config.is_file() else {}
+        return cls(model, mean=tuple(found.get("image_mean", CLIP_MEAN)), std=tuple(found.get("image_std", CLIP_STD)))
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Rows (B, 1, D) of images (B, 3, H, W) in [-1, 1]."""
+        return self.model(pixel_values=self.prepared(images)).image_embeds[:, None]
+
+    def prepared(self, images: Tensor) -> Tensor:
+        """What the tower sees, (B, 3, S, S), of images (B, 3, H, W) in [-1, 1]."""
+        size = self.model.config.image_size
+        small = resize_antialiased(images.to(torch.float32), (size, size))
+        parameter = next(self.model.parameters())
+        return (((small + 1.0) / 2.0 - self.mean.float()) / self.std.float()).to(parameter)
+
+
+def resize_antialiased(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images (B, C, H, W) to (B, C, *size): a Gaussian blur as wide as the shrinking asks for, then bicubic, corners on corners.
+
+    The blur has std (factor - 1) / 2 pixels with factor = old side / new side, cut at two std, mirrored at the edges. Sides are
+    enlarged by the bicubic alone.
+    """
+    for axis, (old, new) in enumerate(zip(images.shape[-2:], size, strict=True)):
+        std = max((old / new - 1.0) / 2.0, 0.001)
+        width = int(max(4.0 * std, 3)) | 1                                              # odd
+        at = torch.arange(width, dtype=images.dtype, device=images.device) - width // 2
+        weights = torch.exp(-(at**2) / (2.0 * std**2))
+        images = _filtered(images, weights / weights.sum(), axis)
+    return F.interpolate(images, size=size, mode="bicubic", align_corners=True)
+
+
+def _filtered(images: Tensor, weights: Tensor, axis: int) -> Tensor:
+    """Each channel convolved with weights (K,) along axis 0 (height) or 1 (width), mirrored at the edges."""
+    channels, reach = images.shape[1], len(weights) // 2
+    kernel = weights.reshape((-1, 1) if axis == 0 else (1, -1)).expand(channels, 1, -1, -1)
+    padding = (0, 0, reach, reach) if axis == 0 else (reach, reach, 0, 0)
+    return F.conv2d(F.pad(images, padding, mode="reflect"), kernel, groups=channels)
+
+
 def _read(source: str | Path, subfolder: str, class_name: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    model = _read_model(source, subfolder, class_name, dtype)
+    transformers = importlib.import_module("transformers")
     try:
-        transformers = importlib.import_module("transformers")
-    except ImportError as error:
-        raise ImportError("public text encoders need transformers. Try pip install 'flipbook[hub]'") from error
-    try:
-        model = getattr(transformers, class_name).from_pretrained(
-            str(source), subfolder=subfolder, dtype=dtype, use_safetensors=True
-        )
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             str(source), subfolder=subfolder.replace("text_encoder", "tokenizer")
         )
     except OSError as error:
-        raise ValueError(
-            f"{Path(source) / subfolder}: no {class_name} in safetensors files with its tokenizer was found there. "
-            f'Of a pipeline, say subfolder="text_encoder". ({error})'
-        ) from error
-    return model.eval().requires_grad_(False), tokenizer
+        raise _not_there(source, subfolder, f"{class_name}'s tokenizer", error) from error
+    return model, tokenizer
+
+
+def _read_model(source: str | Path, subfolder: str, class_name: str, dtype: torch.dtype) -> Any:
+    try:
+        transformers = importlib.import_module("transformers")
+    except ImportError as error:
+        raise ImportError("public encoders need transformers. Try pip install 'flipbook[hub]'") from error
+    try:
+        model = getattr(transformers, class_name).from_pretrained(
+            str(source), subfolder=subfolder, dtype=dtype, use_safetensors=True
+        )
+    except OSError as error:
+        raise _not_there(source, subfolder, class_name, error) from error
+    return model.eval().requires_grad_(False)
+
+
+def _not_there(source: str | Path, subfolder: str, what: str, error: Exception) -> ValueError:
+    return ValueError(
+        f"{Path(source) / subfolder}: no {what} in safetensors files (or json) was found there. "
+        f'Of a pipeline, say subfolder="text_encoder" or "image_encoder". ({error})'
+    )
 
 
 def _tokenise(tokenizer: Any, texts: list[str], length: int) -> dict[str, Tensor]:
