@@ -14,6 +14,8 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +67,16 @@ def save_pretrained(system: System, folder: str | Path, *, dtype: torch.dtype | 
 def from_pretrained(
     folder: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
 ) -> System:
-    """Read a model folder, ready for inference. Floating weights come in `dtype`.
+    """Read a model folder, ours or that of a public pipeline, ready for inference. Floating weights come in `dtype`.
 
     Raises ValueError, with the file's name, for anything missing, unknown, damaged or left over, keys included.
     """
     folder = Path(folder)
     index = _read_json(folder / INDEX)
+    if index.get("_class_name") != "System":
+        from flipbook.interop.public import load_pipeline
+
+        return load_pipeline(folder, dtype=dtype, device=device)
     parts = {part: _read_part(folder / sub, weights, dtype).to(device) for part, (sub, weights) in PARTS.items()}
     return System(
         name=str(index.get("name", folder.name)),
@@ -187,7 +193,7 @@ def _stored(network: nn.Module, dtype: torch.dtype | None) -> dict[str, Tensor]:
 
 
 def _read_part(folder: Path, weights: str, dtype: torch.dtype) -> nn.Module:
-    with torch.random.fork_rng(devices=[]), _Unfilled():
+    with unfilled():
         network: nn.Module = from_config(_read_json(folder / "config.json"), str(folder / "config.json"))
     path = folder / weights
     with _opened(path):
@@ -212,6 +218,13 @@ def _read_part(folder: Path, weights: str, dtype: torch.dtype) -> nn.Module:
     found = {key: value.to(dtype) if value.is_floating_point() else value for key, value in found.items()}
     network.load_state_dict(found, assign=True)
     return network
+
+
+@contextmanager
+def unfilled() -> Iterator[None]:
+    """Networks that are built in this block have weights of any value, quickly, and no random number is drawn."""
+    with torch.random.fork_rng(devices=[]), _Unfilled():
+        yield
 
 
 class _Unfilled(TorchFunctionMode):

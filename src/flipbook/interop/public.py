@@ -1,0 +1,223 @@
+"""Pipelines and networks in the folders of diffusers, read into our parts and written from them.
+
+A folder only ever names classes; what they mean stands in the tables below, and nothing is imported because a file says so.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from flipbook.hints import nearest
+from flipbook.interop.keys_apply import inverted, translate
+from flipbook.interop.schedulers import SchedulerPlan, scheduler_plan
+from flipbook.interop.weights import BadWeights, read_weights
+from flipbook.systems.base import System
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+AUTOENCODERS: dict[str, tuple[str, str, str]] = {
+    "AutoencoderKL": ("flipbook.autoencoders.kl", "KLAutoencoder", "autoencoder_kl"),
+    "AutoencoderKLTemporalDecoder": ("flipbook.autoencoders.temporal_decoder", "TemporalDecoderAutoencoder", "autoencoder_temporal_decoder"),
+    "AutoencoderTiny": ("flipbook.autoencoders.tiny", "TinyAutoencoder", "autoencoder_tiny"),
+}
+"""Public class to our module and class, and to the key map in `interop/keys`."""
+
+UNETS: dict[str, tuple[str, str]] = {
+    "UNet2DConditionModel": ("unet_image", "IMAGE"),
+    "UNet3DConditionModel": ("unet_modelscope", "MODELSCOPE"),
+    "UNetSpatioTemporalConditionModel": ("unet_svd", "SVD"),
+    "UNetMotionModel": ("unet_animatediff", "MOTION"),
+}
+"""Public class to the module in `interop/keys` and its layout."""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A public pipeline that works from a sentence: how many frames it makes, and how fast they are shown."""
+
+    num_frames: int
+    fps: float = 8.0
+    num_inference_steps: int = 50
+    guidance_scale: float = 7.5
+
+
+PIPELINES = {
+    "StableDiffusionPipeline": Pipeline(num_frames=1),
+    "TextToVideoSDPipeline": Pipeline(num_frames=16, guidance_scale=9.0),
+    "VideoToVideoSDPipeline": Pipeline(num_frames=16, guidance_scale=9.0),
+    "AnimateDiffPipeline": Pipeline(num_frames=16),
+}
+"""The pipelines that become a system. Parts of any other folder are read one by one with `read_network`."""
+
+
+def load_pipeline(
+    folder: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", variant: str | None = None
+) -> System:
+    """A system from the folder of a text-to-image or text-to-video pipeline, ready for inference.
+
+    Raises ValueError for a pipeline or class that is not known, and for parts that are missing or do not fit, by name.
+    """
+    from flipbook.encoders.hub import ClipTextEncoder
+
+    folder = Path(folder)
+    index = _read_json(folder / "model_index.json")
+    name = str(index.get("_class_name"))
+    if name not in PIPELINES:
+        raise ValueError(f"{folder / 'model_index.json'}: pipeline {name!r} is not known to this version of flipbook. {nearest(name, PIPELINES)}")
+    pipeline, plan = PIPELINES[name], read_scheduler(folder / "scheduler")
+    denoiser: Any = _denoiser(folder, dtype, variant)
+    autoencoder: Any = read_network(folder / "vae", dtype=dtype, variant=variant)
+    size = _read_json(folder / "unet/config.json").get("sample_size") or 64
+    rows, columns = size if isinstance(size, list) else (size, size)
+    return System(
+        name=folder.name,
+        denoiser=denoiser.to(device),
+        autoencoder=autoencoder.to(device),
+        text_encoder=ClipTextEncoder.from_pretrained(folder, subfolder="text_encoder", dtype=dtype).to(device),
+        process=plan.process,
+        defaults={
+            "num_frames": pipeline.num_frames, "fps": pipeline.fps, "height": rows * autoencoder.stride, "width": columns * autoencoder.stride,
+            "sampler": plan.sampler, "num_inference_steps": pipeline.num_inference_steps, "guidance_scale": pipeline.guidance_scale,
+        },
+        card={"title": folder.name, "layout": name} | ({"note": plan.note} if plan.note else {}),
+    ).eval()  # fmt: skip
+
+
+def read_scheduler(folder: str | Path) -> SchedulerPlan:
+    """What the scheduler_config.json in a folder means. Raises ValueError for what we cannot do, by name."""
+    path = Path(folder) / "scheduler_config.json"
+    return scheduler_plan(_read_json(path), str(path))
+
+
+def read_network(folder: str | Path, *, dtype: torch.dtype | None = None, variant: str | None = None) -> nn.Module:
+    """An autoencoder or a U-Net from its folder: config.json and weights, which must fit in every key.
+
+    dtype: of floating weights; None: as stored. variant: "fp16", "bf16" or None, see `read_weights`.
+    Raises ValueError, with the file's name, for an unknown class or field, and for weights that are damaged or do not fit.
+    """
+    from flipbook.interop.folder import unfilled
+
+    folder = Path(folder)
+    path = folder / "config.json"
+    config = _read_json(path)
+    name = str(config.get("_class_name"))
+    if name in UNETS:
+        from flipbook.denoisers.unet import UNet
+
+        layout = _unet_layout(name)
+        with unfilled():
+            unet = UNet(_named(path, layout.config, config))
+        weights, origin = read_weights(folder, variant=variant, dtype=dtype)
+        return layout.load(unet, weights, origin)
+    if name not in AUTOENCODERS:
+        raise ValueError(f"{path}: class {name!r} is not known to this version of flipbook. {nearest(name, [*AUTOENCODERS, *UNETS])}")
+    module, ours, keys_name = AUTOENCODERS[name]
+    keys: Any = importlib.import_module(f"flipbook.interop.keys.{keys_name}")
+    with unfilled():
+        net: nn.Module = getattr(importlib.import_module(module), ours)(keys.config(config, str(path)))
+    weights, origin = read_weights(folder, variant=variant, dtype=dtype)
+    net.load_state_dict(translate(weights, keys.RULES, net.state_dict(), origin), assign=True)
+    return net
+
+
+def write_network(net: nn.Module, folder: str | Path, *, dtype: torch.dtype | None = None) -> Path:
+    """Write an autoencoder or a U-Net as diffusers reads it, in place of an older folder; whole or not at all. Returns the folder.
+
+    dtype: of floating weights in the file; None: as they are. Raises ValueError for a network that has no public layout.
+    """
+    folder = Path(folder)
+    config, weights = _public(net)
+    temporary = folder.with_name(f".{folder.name}.unfinished-{os.getpid()}")
+    replaced = folder.with_name(f".{folder.name}.replaced-{os.getpid()}")
+    try:
+        temporary.mkdir(parents=True)
+        (temporary / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        stored = {key: value.detach().cpu().to(dtype if dtype and value.is_floating_point() else value.dtype) for key, value in weights.items()}
+        save_file({key: value.contiguous() for key, value in stored.items()}, temporary / WEIGHTS, metadata={"format": "pt"})
+        if folder.exists():
+            os.replace(folder, replaced)
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+    return folder
+
+
+def _public(net: nn.Module) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """config.json and weights of a network under public names."""
+    from flipbook.denoisers.unet import UNet
+
+    if isinstance(net, UNet):
+        reasons = []
+        for name in UNETS:
+            try:
+                return _unet_layout(name).write(net)
+            except (ValueError, LookupError) as error:
+                reasons.append(f"{name}: {error}")
+        raise ValueError("no public layout holds this U-Net:\n  " + "\n  ".join(reasons))
+    for _, ours, keys_name in AUTOENCODERS.values():
+        if type(net).__name__ == ours:
+            keys: Any = importlib.import_module(f"flipbook.interop.keys.{keys_name}")
+            config: Any = net.config
+            return keys.their_config(config), translate(net.state_dict(), inverted(keys.RULES), _shapes_there(keys, net), "this network")
+    raise ValueError(f"{type(net).__name__} has no public layout. Known: {', '.join(ours for _, ours, _ in AUTOENCODERS.values())} and UNet.")
+
+
+def _shapes_there(keys: Any, net: nn.Module) -> dict[str, torch.Size]:
+    """Names and shapes there: ours, but for the convolutions over frames, which have all three axes there."""
+    plain = tuple(replace(rule, unit_axes=False) for rule in inverted(keys.RULES))
+    made = translate(net.state_dict(), plain, None, "this network")
+    return {key: torch.Size((*v.shape, 1)) if v.ndim == 4 and tuple(v.shape[2:]) == (3, 1) else v.shape for key, v in made.items()}
+
+
+def _denoiser(folder: Path, dtype: torch.dtype, variant: str | None) -> nn.Module:
+    """The U-Net; an image U-Net beside a motion adapter gets its motion modules."""
+    config = _read_json(folder / "unet/config.json")
+    if config.get("_class_name") != "UNet2DConditionModel" or not (folder / "motion_adapter").is_dir():
+        return read_network(folder / "unet", dtype=dtype, variant=variant)
+    from flipbook.denoisers.unet import UNet
+    from flipbook.interop.folder import unfilled
+    from flipbook.interop.keys.unet_animatediff import adapter_config, load_adapter
+
+    image: Any = read_network(folder / "unet", dtype=dtype, variant=variant)
+    path = folder / "motion_adapter/config.json"
+    with unfilled():
+        net = UNet(_named(path, lambda json: adapter_config(json, image.config), _read_json(path)))
+    net.load_state_dict(image.state_dict(), strict=False, assign=True)
+    weights, origin = read_weights(folder / "motion_adapter", variant=variant, dtype=dtype)
+    return load_adapter(net, weights, origin)
+
+
+def _unet_layout(name: str) -> Any:
+    module, layout = UNETS[name]
+    return getattr(importlib.import_module(f"flipbook.interop.keys.{module}"), layout)
+
+
+def _named(path: Path, read: Any, config: dict[str, Any]) -> Any:
+    """Errors of a reader of configs, with the file's name in front."""
+    try:
+        return read(config)
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise BadWeights(f"{path} is missing: the model folder is not whole. Copy or download it again.")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadWeights(f"{path} is not valid JSON ({error}). Copy or download it again.") from error
+    if not isinstance(value, dict):
+        raise BadWeights(f"{path} holds {type(value).__name__}: it should hold an object.")
+    return value
