@@ -64,16 +64,16 @@ def test_a_metric_takes_for_better_what_the_catalogue_says_it_rewards(name, kind
 
 
 @cache
-def features(kind="", strength=0.0):
-    """World features of 40 clips, damaged each in its own way; without a kind, of 40 other clips."""
-    x = world(5000, 40) if kind else world(0, 40)
-    damaged = (corrupt(kind, clip[None], strength, i)[0] for i, clip in enumerate(x)) if kind else x
+def features(kind="blur", strength=0.0):
+    """World features of 24 clips, each damaged in its own way."""
+    damaged = (corrupt(kind, clip[None], strength, i)[0] for i, clip in enumerate(world(0, 24)))
     return extract(damaged, world_features(), PROTOCOLS["world-features"])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "kind"), SETS)
 def test_the_distance_in_the_projects_own_features_rises_strictly_over_what_it_sees(name, kind):
+    """From the clips to the same clips damaged, as FID was introduced. From other clips, the floor would lie on top: docs/metrics.md."""
     distance = estimator_of(PROTOCOLS[name])
     series = [distance(features(), features(kind, s)) for s in (0.0, *LEVELS)]
     assert (np.diff(series) > 0).all(), series
@@ -84,13 +84,13 @@ def test_damage_in_time_costs_at_least_half_of_damage_in_space_that_is_as_visibl
     """Logits of an action classifier mostly see frames (arXiv:2404.12391); these features were trained to see both. As visible: the
     same mean squared error against the clip itself.
     """
-    clips, strengths = world(5000, 40), np.linspace(0.02, 1, 50)
+    clips, strengths = world(0, 24), np.linspace(0.02, 1, 50)
     visible = lambda kind, s, x: float((corrupt(kind, x, s) - x).square().mean())
     wanted = visible("shuffle", 1.0, clips)
     noise = strengths[np.argmin([abs(visible("noise", s, clips[:4]) - wanted) for s in strengths])]
     distance = estimator_of(PROTOCOLS["world-features"])
-    base, shuffled, noisy = (distance(features(), features(*d)) for d in (("noise", 0.0), ("shuffle", 1.0), ("noise", float(noise))))
-    assert shuffled - base >= 0.5 * (noisy - base), (base, shuffled, noisy, noise)
+    shuffled, noisy = (distance(features(), features(*damage)) for damage in (("shuffle", 1.0), ("noise", float(noise))))
+    assert shuffled >= 0.5 * noisy, (shuffled, noisy, noise)
 
 
 def test_a_network_that_was_never_trained_is_a_control_with_another_fingerprint():
