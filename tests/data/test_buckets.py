@@ -8,7 +8,6 @@ from collections import Counter
 import pytest
 import torch
 from replicas import clip, picture
-from train_toy import Toy, draw, toy_recipe, weights
 
 from flipbook.data import world
 from flipbook.data.buckets import Bucket, Buckets, NoBucket
@@ -17,6 +16,7 @@ from flipbook.data.sources.bucketed import build_bucketed
 from flipbook.data.sources.prefetch import batches
 from flipbook.objectives.base import OBJECTIVES
 from flipbook.train import train
+from train_toy import Toy, draw, toy_recipe, weights
 
 BUCKETS = Buckets.model_validate({
     "levels": [{"side": 32, "num_frames": 4}, {"side": 32, "num_frames": 1}, {"side": 16, "num_frames": 4}],
@@ -136,7 +136,7 @@ def test_a_bucketed_run_that_was_cut_in_mid_epoch_goes_on_bit_for_bit(mixed, tmp
 @pytest.mark.usefixtures("_toys")
 @pytest.mark.filterwarnings("ignore:.*validation looks at training clips", "ignore:.*left out")
 def test_batches_that_micro_batches_cannot_share_are_refused_with_what_helps(mixed, tmp_path):
-    with pytest.raises(ValueError, match="Set buckets.batch_multiple=4"):
+    with pytest.raises(ValueError, match=r"Set buckets.batch_multiple=4"):
         train(recipe(mixed, tmp_path, micro_batch=1))
     shared = BUCKETS.model_copy(update={"batch_multiple": 4})
     assert all(shared.batch_size(b, 4, 4 * 32 * 32) % 4 == 0 for b in shared.all())
@@ -145,5 +145,5 @@ def test_batches_that_micro_batches_cannot_share_are_refused_with_what_helps(mix
 def test_the_world_goes_to_the_bucket_of_the_run_s_shape_or_is_refused():
     stream = build_bucketed([{"world": "shapes"}], FRAMING, BUCKETS, batch_size=4, seed=0)
     assert stream.sample(0).video.shape == (4, 32, 32, 3)
-    with pytest.raises(ValueError, match="the world is drawn at the run's 3 x 32 x 32, which is no bucket"):
+    with pytest.raises(ValueError, match=r"the world is drawn at the run's 3 x 32 x 32, which is no bucket"):
         build_bucketed([{"world": "shapes"}], Framing(num_frames=3, clip_frames=3, height=32, width=32), BUCKETS, 4, 0)

@@ -13,7 +13,6 @@ import pytest
 import torch
 from replicas import clip
 from torch import nn
-from train_toy import Toy, toy_recipe, weights
 
 from flipbook.data.batch import collate
 from flipbook.data.cache import CachedEncoders, Store, weights_hash
@@ -21,6 +20,7 @@ from flipbook.data.framing import Framing
 from flipbook.data.sources import build_stream
 from flipbook.objectives.base import OBJECTIVES, Losses
 from flipbook.train import train
+from train_toy import Toy, toy_recipe, weights
 
 FRAMING = Framing(num_frames=4, clip_frames=4, height=16, width=16)
 

@@ -51,15 +51,15 @@ def test_a_window_in_frames_or_seconds_is_the_same_window(tmp_path, columns, fra
 def test_two_columns_that_could_be_the_caption_are_refused_until_one_is_chosen(tmp_path):
     clip(tmp_path / "a.mp4")
     table(tmp_path / "metadata.csv", [{"file_name": "a.mp4", "text": "short", "description": "long"}])
-    with pytest.raises(ValueError, match="text and description could all be the caption.*Columns there: file_name, text, desc"):
+    with pytest.raises(ValueError, match=r"text and description could all be the caption.*Columns there: file_name, text, desc"):
         list_clips(tmp_path)
     assert list_clips(tmp_path, columns={"caption": "description"}).clips[0].captions == ("long",)
 
 
 def test_the_columns_of_a_table_without_files_are_listed():
-    with pytest.raises(ValueError, match="no column says which file. Columns there: id, words"):
+    with pytest.raises(ValueError, match=r"no column says which file. Columns there: id, words"):
         resolve(["id", "words"])
-    with pytest.raises(ValueError, match="video and path could all be the file"):
+    with pytest.raises(ValueError, match=r"video and path could all be the file"):
         resolve(["video", "path"])
     assert resolve(["file_name", "video"])["file"] == "file_name"  # a standard, not a guess
     assert resolve(["name", "caption"]) == {"file": "name", "caption": "caption"}
@@ -100,7 +100,7 @@ def test_webvid_s_caption_is_called_name_and_its_path_is_made_of_two_columns(tmp
     assert listing.layout == "WebVid"
     assert [c.captions[0] for c in listing.clips] == ["Sky 0, slow", "Sky 1, slow", "Sky 2, slow"]
     assert listing.clips[0].declared.seconds == 1.0
-    with pytest.warns(UserWarning, match="1 of 3 clips are left out .missing 1"):
+    with pytest.warns(UserWarning, match=r"1 of 3 clips are left out .missing 1"):
         seen = [frames_of(tmp_path, k, num_frames=8) for k in range(2)]
     assert {s.caption: numbers_of(s.video)[0] for s in seen} == {"Sky 0, slow": 0, "Sky 1, slow": 8}
 
@@ -124,7 +124,7 @@ def test_ucf101_keeps_groups_whole_and_says_classes_in_words(tmp_path):
         ("apply eye makeup", "ApplyEyeMakeup_g01"): "val", ("apply eye makeup", "ApplyEyeMakeup_g02"): "train",
         ("yo yo", "YoYo_g01"): "val", ("yo yo", "YoYo_g02"): "train",
     }  # fmt: skip
-    with pytest.warns(UserWarning, match="no split list 1"):
+    with pytest.warns(UserWarning, match=r"no split list 1"):
         assert numbers_of(frames_of(tmp_path, num_frames=8).video) == list(range(8, 16))  # a training group
 
 
@@ -134,7 +134,7 @@ def test_ucf101_lists_that_tear_a_group_are_refused(tmp_path):
     rows = (lists / "trainlist01.txt").read_text().splitlines()
     (lists / "testlist01.txt").write_text((lists / "testlist01.txt").read_text() + rows[0].split()[0] + "\n")
     (lists / "trainlist01.txt").write_text("\n".join(rows[1:]))
-    with pytest.raises(ValueError, match="tear 1 groups apart, the first is ApplyEyeMakeup_g02"):
+    with pytest.raises(ValueError, match=r"tear 1 groups apart, the first is ApplyEyeMakeup_g02"):
         list_clips(tmp_path)
 
 
@@ -148,9 +148,9 @@ def test_moving_mnist_has_time_first(tmp_path):
     assert [int(place[:, 0].min()) for place in lit] == list(range(0, 16, 2))
     assert len({int(place[:, 1].min()) for place in lit}) == 1
     np.save(tmp_path / "clips.npy", np.zeros((9, 4, 8, 8), np.uint8))
-    with pytest.raises(ValueError, match="time comes first.*swapaxes"):
+    with pytest.raises(ValueError, match=r"time comes first.*swapaxes"):
         list_clips(tmp_path / "clips.npy")
-    with pytest.raises(ValueError, match="clips.npy, mnist_test_seq.npy could all be the clips"):
+    with pytest.raises(ValueError, match=r"clips.npy, mnist_test_seq.npy could all be the clips"):
         list_clips(tmp_path)
 
 
@@ -160,7 +160,7 @@ def test_pick_a_pic_gives_both_pictures_of_a_pair_and_which_was_preferred(tmp_pa
     listing = list_clips(tmp_path)
     assert [c.preference for c in listing.clips] == [1.0, 0.0, 0.5, 1.0]
     assert [d.rule for d in listing.dropped] == ["no label"]
-    with pytest.warns(UserWarning, match="no label 1"):
+    with pytest.warns(UserWarning, match=r"no label 1"):
         sample = frames_of(tmp_path, num_frames=1)
     i = int(sample.caption.split()[1])
     assert sample.is_image
@@ -200,7 +200,7 @@ def test_images_with_words_are_stills_and_say_so(tmp_path):
     sample = frames_of(tmp_path, num_frames=1)
     assert sample.is_image
     assert numbers_of(sample.video) == [int(sample.caption.split()[1])]
-    with pytest.raises(ValueError, match="too short"):
+    with pytest.raises(ValueError, match=r"too short"):
         frames_of(tmp_path, num_frames=4)
 
 

@@ -36,9 +36,13 @@ class Pictures(Protocol):
 
 def open_media(media: Media) -> Pictures:
     """Look at a media and open it. Raises VideoError."""
+    from flipbook.data.seeking import SeekingContainer
+    from flipbook.files.check import kind_of
     from flipbook.files.read import open_source
 
     if media.kind == "file":
+        if kind_of(media.path) == "container":
+            return SeekingContainer(Path(media.path))
         return cast(Pictures, open_source(media.path))  # a folder's clock takes a rate as well
     if media.kind == "array":
         return ArrayClip(media)

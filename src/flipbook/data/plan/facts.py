@@ -38,7 +38,7 @@ def summary(plan: Plan) -> dict[str, Any]:
         "unchanged": sum(not fate.changes for fate in used),
         "buckets": buckets(used, plan.framing.frame_stride),
         "hours": {"kept": hours(used), "dropped": hours(f for f in fates if f.rule)},
-        "duplicates": duplicates(fates),
+        "duplicates": duplicates(fates, {f.clip.media for s in plan.sources if s.looked for f in s.fates if f.clip and not f.rule}),
         "captions": captions(used),
         "seconds": round(plan.seconds, 2),
         "error": plan.error,
@@ -109,10 +109,10 @@ def captions(used: Sequence[Fate]) -> dict[str, Any]:
     return facts
 
 
-def duplicates(fates: Sequence[Fate]) -> list[list[str]]:
-    """Clips whose files hold the same bytes and whose windows are the same, in groups of names."""
+def duplicates(fates: Sequence[Fate], opened: Iterable[Media]) -> list[list[str]]:
+    """Clips of the same window of the same bytes, in groups of names. Files that were not opened are told by path."""
     groups: dict[tuple[Any, ...], list[str]] = defaultdict(list)
-    content = same_bytes(fate.clip.media for fate in fates if fate.clip and not fate.rule)
+    content = same_bytes(opened)
     for fate in fates:
         clip = fate.clip
         if clip is not None and not fate.rule:

@@ -81,9 +81,9 @@ def caption_line(captions: Mapping[str, Any]) -> str:
 def duplicate_lines(groups: list[list[str]]) -> list[str]:
     """Which clips come more than once."""
     if not groups:
-        return ["duplicates: none (by the bytes of the files)"]
+        return ["duplicates: none (by the bytes of files that were opened, by the paths of others)"]
     extra = sum(len(names) - 1 for names in groups)
-    lines = [f"duplicates: {extra:,} clips repeat another one (by the bytes of the files); they are kept"]
+    lines = [f"duplicates: {extra:,} clips repeat another one (the same window of the same bytes); they are kept"]
     lines.extend(f"  {' = '.join(names[:4])}{' = ...' if len(names) > 4 else ''}" for names in groups[:MOST])
     return lines
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from flipbook.data.batch import Sample
 from flipbook.data.framing import Framing, frame_index
+from flipbook.data.seeds import derive_seed, generator
 from flipbook.data.world.clip import Clip
 from flipbook.data.world.vocabulary import SHAPES
-from flipbook.data.seeds import derive_seed, generator
 
 WORLD_FPS = 8.0
 
