@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ import torch
 from torch import Tensor
 
 from flipbook import machine
+from flipbook.autoencoders.rescue import SUFFIX, kept_while_decoding, read_latents
+from flipbook.autoencoders.tiling import decode_in_chunks
 from flipbook.conditions import (
     TEXT_AND_FRAMES,
     Condition,
@@ -126,6 +129,7 @@ def generate(
     batch_size: int = 1,
     dtype: torch.dtype | str | None = None,
     progress: Progress | None = None,
+    keep_latents: str | os.PathLike[str] | None = None,
 ) -> list[Video]:
     """Make videos. Settings that are None are the system's own defaults.
 
@@ -140,6 +144,7 @@ def generate(
     batch_size: videos per network call. The result depends on it by rounding only: 1e-5 in float32.
     dtype:      see `prepare`, which may also be called once for many requests.
     progress:   told (steps done, steps in all).
+    keep_latents: a name; while NAME-SEED.latents.safetensors is decoded it stays on disk, and `finish` goes on from it.
 
     Returns the videos request by request, each with the recipe that makes it again.
     Raises ValueError for what cannot be made, with the nearest thing that can.
@@ -164,11 +169,33 @@ def generate(
     for batch, start in enumerate(range(0, len(requests), batch_size)):
         chunk = slice(start, start + batch_size)
         on_step = None if progress is None else lambda i, *_, done=batch * steps: progress(done + i + 1, total)
-        frames = sample(ready, requests[chunk], settings, seeds[chunk], on_step=on_step)
-        for row, request, own_seed in zip(tensor_to_pixels(frames), requests[chunk], seeds[chunk], strict=True):
-            made = recipe(ready, request, settings, own_seed) | {"frames_sha256": frames_hash(row)}
-            videos.append(Video(row, fps=settings.fps, recipe=made))
+        recipes = [recipe(ready, request, settings, own) for request, own in zip(requests[chunk], seeds[chunk], strict=True)]
+        kept = None if keep_latents is None else Path(f"{os.fspath(keep_latents)}-{seeds[chunk][0]}{SUFFIX}")
+        z = sample_latents(ready, requests[chunk], settings, seeds[chunk], on_step=on_step)
+        with kept_while_decoding(kept, z, recipes):
+            videos += decoded(ready.system, z, recipes)
     return videos
+
+
+def finish(system: System, path: str | os.PathLike[str], *, chunk: int | None = None, tile: int | None = None) -> list[Video]:
+    """The videos of a NAME.latents.safetensors that a `generate` left behind whose decoding failed. The file stays.
+
+    chunk, tile: frames at a time, and cells of a tile's side; see `decode_in_chunks`. Raises ValueError for any other file.
+    """
+    z, recipes = read_latents(os.fspath(path))
+    return decoded(system, z.to(next(system.denoiser.parameters()).device), recipes, chunk=chunk, tile=tile)
+
+
+@torch.inference_mode()
+def decoded(
+    system: System, z: Tensor, recipes: Sequence[dict[str, Any]], *, chunk: int | None = None, tile: int | None = None
+) -> list[Video]:
+    """Videos of latents (B, C, T, h, w), each with its recipe and the hash of its frames in it."""
+    rows = tensor_to_pixels(decode_in_chunks(system.autoencoder, z, chunk=chunk, tile=tile).float())
+    return [
+        Video(row, fps=made["settings"]["fps"], recipe=made | {"frames_sha256": frames_hash(row)})
+        for row, made in zip(rows, recipes, strict=True)
+    ]
 
 
 @torch.inference_mode()
@@ -180,7 +207,20 @@ def sample(
     *,
     on_step: Callable[[int, Tensor, Tensor], None] | None = None,
 ) -> Tensor:
-    """One batch of resolved requests to float32 pixels (B, 3, T, H, W) in about [-1, 1].
+    """One batch of resolved requests to float32 pixels (B, 3, T, H, W) in about [-1, 1]; see `sample_latents`."""
+    return decode_in_chunks(ready.system.autoencoder, sample_latents(ready, requests, settings, seeds, on_step=on_step)).float()
+
+
+@torch.inference_mode()
+def sample_latents(
+    ready: Prepared,
+    requests: Sequence[Request],
+    settings: Settings,
+    seeds: Sequence[int],
+    *,
+    on_step: Callable[[int, Tensor, Tensor], None] | None = None,
+) -> Tensor:
+    """One batch of resolved requests to latents (B, C, T, h, w).
 
     Raises ValueError if the requests of the batch do not give the same frames.
     """
@@ -211,8 +251,7 @@ def sample(
     noise = NoiseSource(latent, seeds)
     sigma = system.process.path.sigma(matrix[0]).to(device, torch.float32)  # (T,), 0 for given frames
     x = inputs.given + sigma[:, None, None] * noise().to(device)
-    z = SAMPLERS[settings.sampler](denoise, x, system.process.path, matrix, noise=noise, on_step=on_step)
-    return system.autoencoder.decode(z).float()
+    return SAMPLERS[settings.sampler](denoise, x, system.process.path, matrix, noise=noise, on_step=on_step)
 
 
 def settle(system: System, **asked: Any) -> Settings:
