@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "generate": "Make a video from a sentence, from pictures, or from both.",
     "train": "Train a system, or fine-tune a model, as a recipe says.",
+    "curate": "Turn raw footage into clips worth training on, and say why each stayed or went.",
     "evaluate": "Score a model on a set of prompts.",
     "metrics": "Measure clips: one number with its protocol, interval and floor.",
     "data": "Look at sets of clips before any training: flipbook data plan FOLDER.",

@@ -21,8 +21,7 @@ _BOILERPLATE = re.compile(
     re.IGNORECASE,
 )
 _DANGLING = set(
-    "a an the on in at of over with and or to from by then while where into onto is are its his her their above below "
-    "behind for as that which".split()
+    ["a", "an", "the", "on", "in", "at", "of", "over", "with", "and", "or", "to", "from", "by", "then", "while", "where", "into", "onto", "is", "are", "its", "his", "her", "their", "above", "below", "behind", "for", "as", "that", "which"]
 )
 KNOWN_PREFIX = 3       # captions that have a longer word must be so many before a last word counts as cut off
 
@@ -37,7 +36,7 @@ class CaptionCheck(AllClips):
 
     name: ClassVar[str] = "caption_check"
     needs: ClassVar[tuple[str, ...]] = ("caption",)
-    adds: ClassVar[tuple[str, ...]] = ("caption_fault", "caption_agreement")
+    adds: ClassVar[tuple[str, ...]] = ("caption_fault", "caption_broken", "caption_agreement")
 
     agreement: float = Field(0.7, ge=0, le=1)
     clause: bool = False
@@ -57,12 +56,11 @@ class CaptionCheck(AllClips):
     def _judge(self, row: Row, caption: str, agreement: float | None, words: Words) -> Row:
         fault = fault_of(caption, words)
         parts, scores = split_clauses(caption), row.get("clause_scores")
-        if fault is None and scores and None in scores and max(len(parts), 1) == len(scores):
-            known = [score for score in scores if score is not None]
-            fault = "truncated" if known or not row.get("caption_free") else None
+        if fault is None and scores and None in scores and len(parts) == len(scores):
+            fault = "truncated"                                # the world's sentences are whole, or they were cut
         if fault is None and agreement is not None and agreement < self.agreement:
             fault = "disagrees"
-        columns: Row = {"caption_fault": fault, "caption_agreement": agreement}
+        columns: Row = {"caption_fault": fault, "caption_broken": fault is not None, "caption_agreement": agreement}
         if self.clause and fault is None and scores and len(parts) > 1:
             columns |= {"caption": parts[int(np.argmax(scores))], "caption_by": "clause of the file's"}
         return columns

@@ -14,7 +14,6 @@ from flipbook.data.curation.ledger import Row, drop, is_kept, unpack_vector
 from flipbook.data.curation.stage import AllClips
 
 
-
 class Dedup(AllClips):
     """Find near-duplicates by hash, confirm them by embedding, keep the largest and sharpest of each group.
 
@@ -27,7 +26,7 @@ class Dedup(AllClips):
     needs: ClassVar[tuple[str, ...]] = ("phash", "embedding", "frames", "fps")
     adds: ClassVar[tuple[str, ...]] = ("dup_of",)
 
-    distance: int = Field(8, ge=0, le=32)
+    distance: int = Field(12, ge=0, le=32)
     cosine: float = Field(0.95, ge=-1, le=1)
     duration: float = Field(0.1, ge=0)
     mirrored: bool = False

@@ -65,9 +65,9 @@ class _Reader:
     def add(self, frame: np.ndarray) -> None:
         picture = small_lab(frame)
         self.breaks.append(break_between(self.recent[-1], picture) if self.recent else 0.0)
-        if len(self.breaks) > 2 and min(self.breaks[-2:]) > LOUD:
-            if break_between(self.recent[-2], picture) < 0.5 * min(self.breaks[-2:]):
-                self.breaks[-2:] = [0.0, 0.0]
+        loud = min(self.breaks[-2:]) if len(self.breaks) > 2 else 0.0
+        if loud > LOUD and break_between(self.recent[-2], picture) < 0.5 * loud:
+            self.breaks[-2:] = [0.0, 0.0]                      # a flash: the picture is back as it was
         self.recent.append(picture)
         for row, stride in zip(self.ramps, STRIDES, strict=True):
             if len(self.recent) > STEPS * stride:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from flipbook import __version__
 from flipbook.data.curation.frames import Look
 from flipbook.data.curation.gather import gather
 from flipbook.data.curation.ledger import Journal, Row, digest, drop, is_kept, plain_row, write_rows
@@ -85,7 +86,7 @@ def _each(
     stages: Sequence[EachClip], rows: list[Row], journal: Journal, spread: Spread, title: str, told: Progress | None
 ) -> list[Row]:
     """Every kept row through the stages; known results come from the journal."""
-    options = [(stage.name, stage.model_dump(mode="json")) for stage in stages]
+    options = [__version__, *((stage.name, stage.model_dump(mode="json")) for stage in stages)]
     keys = {i: digest(options, row) for i, row in enumerate(rows) if is_kept(row)}
     missing = [i for i, key in keys.items() if key not in journal.known]
     done = len(keys) - len(missing)

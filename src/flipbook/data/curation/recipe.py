@@ -38,13 +38,18 @@ def load_recipe(name: str, changes: Sequence[str] = (), without: Sequence[str] =
     changes: "STAGE.OPTION=VALUE" (the value as in YAML).   without: stages to leave out; rules of `select` that read
     their columns go with them. Raises ValueError for whatever is not known, or needs what no stage before it adds.
     """
+    return parse_recipe(read_recipe(name), name, changes, without)
+
+
+def read_recipe(name: str) -> Any:
+    """What a shipped recipe or a YAML file says, as plain data. Raises ValueError if there is none of that name."""
     if name in shipped_recipes():
         text = (resources.files("flipbook.data.curation") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
     elif Path(name).is_file():
         text = Path(name).read_text(encoding="utf-8")
     else:
         raise ValueError(f"there is no recipe {name!r}. {nearest(name, shipped_recipes())} Or give a YAML file.")
-    return parse_recipe(yaml.safe_load(text), name, changes, without)
+    return yaml.safe_load(text)
 
 
 def parse_recipe(data: Any, where: str, changes: Sequence[str] = (), without: Sequence[str] = ()) -> Recipe:

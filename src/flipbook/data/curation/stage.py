@@ -56,6 +56,15 @@ STAGES: dict[str, str] = {
     "slideshow": "still:Slideshow",
     "text": "overlay:Text",
     "picture": "picture:Picture",
+    "world_truth": "worldtruth:WorldTruth",
+    "caption_check": "captions:CaptionCheck",
+    "clip": "clip:Clip",
+    "aesthetic": "clip:Aesthetic",
+    "detect": "content:Detect",
+    "segment": "content:Segment",
+    "pose": "content:Pose",
+    "caption": "caption:Caption",
+    "rewrite": "caption:Rewrite",
     "hash": "hashes:Hash",
     "dedup": "dedup:Dedup",
     "select": "select:Select",
@@ -67,16 +76,22 @@ STAGES: dict[str, str] = {
 
 def make_stage(name: str, options: Mapping[str, Any]) -> Stage:
     """A stage by its name. Raises ValueError naming the stage and the option."""
-    if name not in STAGES:
-        raise ValueError(f"there is no stage {name!r}. {nearest(name, STAGES)}")
-    module, _, kind = STAGES[name].partition(":")
-    cls: type[Stage] = getattr(importlib.import_module(f"flipbook.data.curation.{module}"), kind)
+    cls = stage_class(name)
     try:
         return cls.model_validate(dict(options))
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         known = ", ".join(cls.model_fields) or "none"
         raise ValueError(f"stage {name}: {problems}. Options of {name}: {known}.") from None
+
+
+def stage_class(name: str) -> type[Stage]:
+    """The class behind a name. Raises ValueError with the nearest one."""
+    if name not in STAGES:
+        raise ValueError(f"there is no stage {name!r}. {nearest(name, STAGES)}")
+    module, _, kind = STAGES[name].partition(":")
+    cls: type[Stage] = getattr(importlib.import_module(f"flipbook.data.curation.{module}"), kind)
+    return cls
 
 
 def describe(stage: Stage) -> str:

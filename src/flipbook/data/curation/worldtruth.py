@@ -7,13 +7,16 @@ world's own truth reader, and knows nothing of real footage. Captions of takes j
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from flipbook.data.curation.frames import Look
 from flipbook.data.curation.ledger import Row
 from flipbook.data.curation.stage import EachClip
+
+if TYPE_CHECKING:
+    from flipbook.metrics.truth.reader import Reading
 
 JOIN = ", then "
 _FIGURES = re.compile(r"(?P<people>a figure in \w+ \w.*?) on an? (?P<background>\w+) background")
@@ -34,24 +37,33 @@ class WorldTruth(EachClip):
 
     def run(self, row: Row, look: Look) -> Row:
         clauses = (row["caption"] or "").split(JOIN)
-        return {"clause_scores": [agreement(look.every.frames, clause) for clause in clauses]}
+        frames = look.every.frames
+        if min(frames.shape[1:3]) < 32:
+            return {"clause_scores": None}
+        reading = read_few(frames)
+        return {"clause_scores": [agreement(frames, clause, reading) for clause in clauses]}
 
 
-def agreement(frames: np.ndarray, clause: str) -> float | None:
-    """Share of what a clause says that is seen in uint8 (T, H, W, 3), [0, 1]; None where the world has no such clause."""
-    from flipbook.data.world.caption import parse_caption
-    from flipbook.metrics.truth import score
+def read_few(frames: np.ndarray) -> Reading:
+    """What the truth reader sees in at most about 16 of the frames."""
     from flipbook.metrics.truth.reader import read_clip
 
-    frames = frames[:: max(1, len(frames) // 16)]
+    return read_clip(frames[:: max(1, len(frames) // 12)])
+
+
+def agreement(frames: np.ndarray, clause: str, reading: Reading) -> float | None:
+    """Share of what a clause says that is seen in uint8 (T, H, W, 3), [0, 1]; None where the world has no such clause."""
+    from flipbook.data.world.caption import parse_caption
+    from flipbook.metrics.truth.score import score_reading
+
     clause = clause.split(" while the camera ")[0]
     if parse_caption(clause):
-        seen = score(frames, clause)
+        seen = score_reading(reading, clause)
         return float(np.mean([seen.objects, seen.colour, seen.shape, 2 * seen.background]) * 0.8)
     if match := _SKY.fullmatch(clause):
         return float(sky_of(frames) == (match["over"] or match["sky"]))
     if match := _FIGURES.fullmatch(clause):
-        ground = read_clip(frames).background == match["background"]
+        ground = reading.background == match["background"]
         return float(np.mean([ground, *(has_colour(frames, name) for name in _CLOTHES.findall(match["people"]))]))
     return None
 
