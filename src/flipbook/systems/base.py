@@ -1,27 +1,96 @@
-"""A system: the parts of one published method, put together."""
+"""A system: the parts of one published method, put together; its card; its training stages.
+
+A file in `systems/` has `CARD`, `STAGES`, a frozen config, `TINY`, `compose(...)`, which wires parts that are there already, and
+`build(config)`, which makes the parts and composes them. What a system does differently from another is data here: `generate` asks
+for it and never for the system's name.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
+from flipbook.conditions import TEXT_AND_FRAMES, Entrance
+from flipbook.data.batch import INDEX_FPS
+from flipbook.guidance import Weight
+from flipbook.process.matrix import noise_levels
 from flipbook.process.process import Process
 
 Denoiser = Any          # an nn.Module with the network contract: (x, t, doors, *, frame_is_given, frame_index, ...) and prepare(doors)
 Autoencoder = Any       # an nn.Module with encode, decode and stride
 TextEncoder = Any       # an nn.Module with encode and unknown_words
+ImageEncoder = Any      # an nn.Module with encode: images (B, 3, H, W) in [-1, 1] to rows (B, L, D)
+
+Group = Literal["spatial", "temporal", "conditioning"]
+Guidance = Callable[[float, int], Weight]
+"""(guidance_scale, num_frames) -> the weight of the last entry of the guidance list: a number, one per frame, or a function of t."""
+
+
+class Levels(Protocol):
+    """What lays out the noise levels of a run: see `process/matrix.py`."""
+
+    def __call__(self, num_steps: int, num_frames: int, *, given: Any = ()) -> Tensor: ...
+
+
+def constant_guidance(scale: float, num_frames: int) -> Weight:
+    """The same weight for every frame and step."""
+    return scale
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """Where a method comes from, and what of it is here.
+
+    reproduces, leaves_out: one short sentence each.   citation: BibTeX.
+    """
+
+    name: str
+    title: str
+    arxiv: str
+    year: int
+    authors: str
+    reproduces: tuple[str, ...]
+    leaves_out: tuple[str, ...] = ()
+    citation: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage of a method's training.
+
+    trains:    parameter groups of the denoiser that learn; all other weights keep their bits.
+    data:      what it is trained on, in words.
+    objective: name in `flipbook.objectives.base.OBJECTIVES`, with its `options`.
+    parts:     parts of the system that learn; the groups are those of the denoiser.
+    """
+
+    name: str
+    trains: tuple[Group, ...]
+    data: str
+    objective: str = "denoising"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    parts: tuple[str, ...] = ("denoiser",)
 
 
 @dataclass
 class System:
-    """denoiser + autoencoder + text encoder + process, with the card that says where they come from.
+    """denoiser + autoencoder + encoders + process, and how a request becomes a run of them.
 
     autoencoder: encode (B, 3, T, H, W) -> (B, C, T, H/s, W/s) and decode back; `autoencoder.stride` is s.
-    text_encoder: encode(list of sentences) -> rows (B, L, D) and mask (B, L).
+    text_encoder: encode(list of sentences) -> rows (B, L, D) and mask (B, L). None: the system reads no text.
+    image_encoder: encode(images (B, 3, H, W) in [-1, 1]) -> rows (B, L, D), for systems that read pictures as tokens.
     process: the noise path and what the denoiser predicts.
     defaults: what `generate` uses when it is not told otherwise (num_frames, fps, height, width, sampler, steps, guidance).
+    conditions: the condition recipe, which leads each condition to the denoiser's doors.
+    guidance: how guidance_scale becomes a weight, over frames or noise levels.
+    levels: the noise-level matrix of a run.
+    sampler_options: by sampler's name, what it is called with besides (eta, variance, order).
+    x0_hook: (x0, step) -> x0 on every prediction, for systems that clamp it.
+    index_fps: frame indices count frames of a clip at this rate, so that time keeps its meaning at any fps; None: they are plain
+        numbers 0, 1, 2, ..., as public networks have them.
     """
 
     name: str
@@ -31,11 +100,21 @@ class System:
     process: Process
     defaults: dict[str, Any] = field(default_factory=dict)
     card: dict[str, Any] = field(default_factory=dict)
+    image_encoder: ImageEncoder = None
+    conditions: tuple[Entrance, ...] = TEXT_AND_FRAMES
+    guidance: Guidance = constant_guidance
+    levels: Levels = noise_levels
+    sampler_options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    x0_hook: Callable[[Tensor, int], Tensor] | None = None
+    index_fps: float | None = INDEX_FPS
 
     @property
     def parts(self) -> dict[str, nn.Module]:
         """The networks by name, as they are saved and trained."""
-        return {"denoiser": self.denoiser, "autoencoder": self.autoencoder, "text_encoder": self.text_encoder}
+        named = {
+            "denoiser": self.denoiser, "autoencoder": self.autoencoder, "text_encoder": self.text_encoder, "image_encoder": self.image_encoder,
+        }  # fmt: skip
+        return {name: part for name, part in named.items() if part is not None}
 
     def eval(self) -> System:
         """Switch every part to inference and return the system."""
