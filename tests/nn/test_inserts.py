@@ -119,6 +119,18 @@ def test_sinusoidal_places_are_real_numbers():
     torch.testing.assert_close(table[2, 3], (torch.tensor(2.5) / 10_000 ** (2 / 6)).cos())
 
 
+@pytest.mark.parametrize("position", ["bucket", "shaw", "rope", "sinusoidal"])
+def test_each_kind_of_position_tells_the_order_by_itself_and_without_any_frames_may_be_shuffled(position):
+    x, order = draw(2, 4, 2, 2, 16), torch.tensor([2, 0, 3, 1])
+    layer = plugged(TemporalAttention(positions=(position,)), start="plain")
+    assert (layer(x[:, order], clip()) - layer(x, clip())[:, order]).abs().max() > 1e-3
+    later = replace(clip(), index=torch.arange(4.0)[None] + 5)
+    same = torch.allclose(layer(x, later), layer(x, clip()), atol=1e-5)
+    assert same == (position != "sinusoidal")                # only distances count, but for places in a table
+    blind = plugged(TemporalAttention(), start="plain")
+    torch.testing.assert_close(blind(x[:, order], clip()), blind(x, clip())[:, order])
+
+
 def test_the_mask_of_a_layer_narrows_what_it_reads():
     x = draw(2, 4, 2, 2, 16)
     for mask, seen in (("full", [0, 1, 2, 3]), ("causal", [2, 3]), ("identity", [2])):
