@@ -174,7 +174,7 @@ def test_a_bad_row_is_left_out_and_named_by_its_line_and_rule(tmp_path, row, mes
         assert stream(tmp_path).sample(0).caption == "good"
     if "file_name" in row:
         rows(tmp_path, row, row)
-        with pytest.raises(ValueError, match="none of the 2 clips is left.*The rule that dropped most is"):
+        with pytest.raises(ValueError, match=r"none of the 2 clips is left.*The rule that dropped most is"):
             stream(tmp_path)
 
 
