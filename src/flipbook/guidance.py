@@ -5,7 +5,10 @@ Two entries are classifier-free guidance (arXiv 2207.12598, in the form where 1 
 dual and temporal guidance. A branch whose prediction cancels is not run.
 
 Guidance acts on x0, the prediction samplers see. The coefficients add up to 1 and x0 is affine in eps (and in v and
-flow) for fixed (x, t), so the same list on any of them gives the same sample.
+flow) for fixed (x, t), so the same list on any of them gives the same sample. A last weight below 1 pulls back towards
+the branch before it: LVDM's released long videos (arXiv 2211.13221) use 0.9 between masked and unmasked frames.
+
+What steers a sample without another condition is in `steering.py`.
 """
 
 from __future__ import annotations
@@ -76,6 +79,20 @@ def guide(
         return guided
 
     return denoise
+
+
+def oscillating(times: Tensor, *, high: float = 15.0, low: float = 1.0, constant: int = 5) -> Callable[[Tensor], Tensor]:
+    """A weight that is high for the first `constant` steps and then low, high, low, ... (Imagen Video, arXiv 2210.02303, section 2.5).
+
+    times: (M + 1,) the falling levels of the sampler's steps; a frame at any other level has the weight of the nearest one.
+    """
+    times = times.detach().to(torch.float64)
+
+    def weight(t: Tensor) -> Tensor:
+        step = (t.to(torch.float64)[..., None] - times.to(t.device)).abs().argmin(-1)
+        return torch.where((step < constant) | ((step - constant) % 2 == 1), high, low)
+
+    return weight
 
 
 def _resolve(weight: Weight, t: Tensor, interval: tuple[float, float] | None) -> Tensor:

@@ -79,3 +79,12 @@ def test_log_normal_times_are_log_normal_in_the_ratio_of_any_path(path):
     log_ratio = torch.log(path.sigma(t) / path.alpha(t))
     assert log_ratio.mean() == pytest.approx(0.7, abs=0.04)
     assert log_ratio.std() == pytest.approx(1.6, abs=0.04)
+
+
+def test_shared_noise_is_the_same_in_all_frames_and_fresh_at_every_draw():
+    source = NoiseSource((2, 5, 3, 3), [4, 5], shared=True)
+    first, second = source(), source()
+    assert first.shape == (2, 2, 5, 3, 3)
+    assert all(torch.equal(first[:, :, i], first[:, :, 0]) for i in range(5))
+    assert not torch.equal(first[:, :, 0], second[:, :, 0])
+    assert not torch.equal(first[0], first[1])

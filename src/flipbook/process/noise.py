@@ -21,11 +21,17 @@ class NoiseSource:
 
     One source serves a whole run: its first draw is `initial_noise(shape, seeds)`, which starts the trajectory, and
     the later ones feed the stochastic steps (hand the source to a sampler as `noise`).
+
+    shared: every frame of a sample has the same noise, shape (C, T, h, w): a network that sees each frame by itself then
+            makes a still clip of a still clip (Make-A-Video, arXiv:2209.14792, section 3.2). Chunks or pairs of frames share
+            their noise by sharing their seed (Show-1, arXiv:2309.15818).
     """
 
-    def __init__(self, shape: Sequence[int], seeds: Sequence[int]) -> None:
-        self.shape = tuple(shape)
+    def __init__(self, shape: Sequence[int], seeds: Sequence[int], *, shared: bool = False) -> None:
+        self.shape, self.shared = tuple(shape), shared
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def __call__(self) -> Tensor:
-        return torch.stack([torch.randn(self.shape, generator=generator) for generator in self.generators])
+        drawn = (self.shape[0], 1, *self.shape[2:]) if self.shared else self.shape
+        noise = torch.stack([torch.randn(drawn, generator=generator) for generator in self.generators])
+        return noise.expand(-1, *self.shape)
