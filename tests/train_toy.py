@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from flipbook.data.batch import Batch
 from flipbook.objectives.base import Losses
-from flipbook.recipe import Recipe, parse_recipe
+from flipbook.training.recipe import Recipe, parse_recipe
 
 
 class Toy:

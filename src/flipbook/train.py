@@ -33,11 +33,11 @@ from flipbook.data.cache import CachedEncoders
 from flipbook.data.seeds import derive_seed
 from flipbook.data.sources.prefetch import batches, naming_dead_workers
 from flipbook.objectives.base import Objective
-from flipbook.optim import Average, Optimizer, copy_tensors, lr_factor, named_tensors
-from flipbook.recipe import Recipe
-from flipbook.trainclock import Clock, Signals, progress, reason_to_stop, save_is_due
-from flipbook.trainlog import TrainLog
-from flipbook.trainplan import (
+from flipbook.training.optim import Average, Optimizer, copy_tensors, lr_factor, named_tensors
+from flipbook.training.recipe import Recipe
+from flipbook.training.clock import Clock, Signals, progress, reason_to_stop, save_is_due
+from flipbook.training.log import TrainLog
+from flipbook.training.plan import (
     check_bucket_sizes,
     make_cache,
     make_objective,
@@ -47,7 +47,7 @@ from flipbook.trainplan import (
     sample_numbers,
     validation_batches,
 )
-from flipbook.validation import Scores, validate
+from flipbook.training.validation import Scores, validate
 
 
 class NonFiniteLoss(RuntimeError):

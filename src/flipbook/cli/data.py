@@ -96,7 +96,7 @@ def plan(
 
 def _of_recipe(sources: list[Path]) -> tuple[list[FolderOptions], Framing, Buckets | None]:
     from flipbook.data.plan import sources_of_recipe
-    from flipbook.recipe import load_recipe
+    from flipbook.training.recipe import load_recipe
 
     if len(sources) > 1:
         raise ValueError(f"{sources[0]} is a recipe and names its own sources. Give it alone.")

@@ -24,7 +24,7 @@ def train(
 
     Ctrl-C saves a checkpoint and ends; --resume goes on from there, bit for bit.
     """
-    from flipbook.recipe import RecipeError, load_recipe
+    from flipbook.training.recipe import RecipeError, load_recipe
 
     try:
         plan = load_recipe(recipe, overrides or ())

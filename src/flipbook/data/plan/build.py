@@ -14,7 +14,7 @@ from flipbook.data.layouts import list_clips
 from flipbook.data.options import FolderOptions
 
 if TYPE_CHECKING:
-    from flipbook.recipe import Recipe
+    from flipbook.training.recipe import Recipe
 
 LARGE = 5000  # clips from which on a plan believes the table, unless it is told to open files
 

@@ -10,7 +10,7 @@ from types import FrameType, TracebackType
 import torch
 
 from flipbook.parallel import Group
-from flipbook.recipe import Recipe
+from flipbook.training.recipe import Recipe
 
 
 class Clock:

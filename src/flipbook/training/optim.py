@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from flipbook.recipe import OptimizerRecipe, Recipe
+from flipbook.training.recipe import OptimizerRecipe, Recipe
 
 ADAMW_NAMES = (
     "embed",

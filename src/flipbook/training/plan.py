@@ -11,7 +11,7 @@ from flipbook.data.sources import Stream, build_stream
 from flipbook.data.sources.bucketed import BucketStream, build_bucketed
 from flipbook.objectives.base import Objective, build_objective
 from flipbook.parallel import Group
-from flipbook.recipe import Recipe
+from flipbook.training.recipe import Recipe
 
 AnyStream = Stream | BucketStream
 

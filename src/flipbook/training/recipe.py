@@ -31,7 +31,7 @@ class _Part(BaseModel):
 
 
 class OptimizerRecipe(_Part):
-    """`muon`: hidden matrices by Muon, everything else by AdamW (see optim.py); one `lr` serves both."""
+    """`muon`: hidden matrices by Muon, everything else by AdamW (see training/optim.py); one `lr` serves both."""
 
     name: Literal["adamw", "muon"] = "adamw"
     lr: float = Field(default=3e-4, gt=0)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from flipbook.optim import Average, Muon, Optimizer, is_hidden_matrix, lr_factor, named_tensors, orthogonalise
-from flipbook.recipe import OptimizerRecipe, Recipe
+from flipbook.training.optim import Average, Muon, Optimizer, is_hidden_matrix, lr_factor, named_tensors, orthogonalise
+from flipbook.training.recipe import OptimizerRecipe, Recipe
 
 
 def recipe(**changes):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flipbook.recipe import RecipeError, load_recipe
+from flipbook.training.recipe import RecipeError, load_recipe
 
 GOOD = """
 output: run
