@@ -22,6 +22,7 @@ STEPS = 5                # ramp: so many steps of one sign
 STRIDES = (1, 2, 4)      # of the three frame rates
 SPAN = STEPS * STRIDES[-1] + 1
 VISIBLE = 22.0           # of 3 x 255 in 8-bit Lab: a change below it is noise
+UNMOVED = 0.25           # of the novelty: so much must come from change that no motion explains
 FAINT, LOUD = 0.1, 3.0   # a ramp below and a break above are looked at more closely
 
 
@@ -141,7 +142,8 @@ def find_borders(
     breaks = signals.breaks
     dissolves: list[Border] = []
     for k, stride in enumerate(STRIDES):                       # the fastest rate that sees a dissolve places it best
-        ramps = np.where(signals.novelty[k] > novelty, signals.ramps[k], 0.0)
+        fresh = (signals.novelty[k] > novelty) & (spread_of(breaks, STEPS * stride) > UNMOVED * signals.novelty[k])
+        ramps = np.where(fresh, signals.ramps[k], 0.0)
         found = [_dissolve(ramps, run, stride, share) for run in runs_of(ramps > share, gap=2 * stride)]
         dissolves += [border for border in found if not any(_overlap(border, other) for other in dissolves)]
     cuts = []
@@ -153,6 +155,11 @@ def find_borders(
         if not any(border.start - 1 <= i <= border.end for border in dissolves):
             cuts.append(Border(int(i), "cut", int(i), int(i), float(breaks[i] / threshold)))
     return sorted(cuts + dissolves, key=lambda border: border.frame)
+
+
+def spread_of(breaks: np.ndarray, length: int) -> np.ndarray:
+    """Sum of the breaks over `length` steps around each frame: (N,) to (N,). What only moves, as in a pan, adds up to little."""
+    return np.convolve(breaks, np.ones(length), mode="same") if len(breaks) >= length else np.zeros(len(breaks))
 
 
 def runs_of(flags: np.ndarray, gap: int = 0) -> list[tuple[int, int]]:

@@ -16,7 +16,7 @@ from flipbook.data.curation.stage import AllClips, EachClip
 GRID = 16              # blocks along the short side; averages within them hide grain
 CHANGED = 2.5          # 8-bit levels by which a block that stands may differ
 GRAIN = 3.5            # times the usual change of a block from frame to frame, on top
-STANDS = 0.9           # of a slide's frames
+STANDS = 0.75          # of a slide's frames: writing that appears on it may hide where a stretch begins
 
 
 class Still(EachClip):
@@ -100,6 +100,7 @@ class Slideshow(AllClips):
 
     def _follows(self, rows: list[Row], run: list[int], i: int) -> bool:
         last, row = rows[run[-1]], rows[i]
-        lengths = [rows[k]["frames"] for k in (*run, i)]
+        whole = [k for k in (*run, i) if rows[k]["cut_before"] != "dissolve"]        # a dissolve eats of the first slide
+        lengths = [rows[k]["frames"] for k in whole]
         joined = last["path"] == row["path"] and last["start_frame"] + last["frames"] == row["start_frame"]
         return joined and row["cut_before"] == "cut" and max(lengths) <= self.pace * min(lengths)
