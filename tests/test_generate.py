@@ -12,6 +12,7 @@ from PIL import Image
 import flipbook
 import flipbook.shapes
 from flipbook.conditions import (
+    TEXT_AND_FRAMES,
     FirstFrame,
     Frames,
     LastFrame,
@@ -46,7 +47,7 @@ def picture(seed: int, height: int = 32, width: int = 32) -> np.ndarray:
 
 
 def pixels(ready: Prepared, settings: Settings, texts: list[str], seeds: list[int]) -> torch.Tensor:
-    return sample(ready, [resolve((Text(text),), settings.size) for text in texts], settings, seeds)
+    return sample(ready, [resolve((Text(text),), settings.size, TEXT_AND_FRAMES) for text in texts], settings, seeds)
 
 
 def test_the_same_seed_gives_the_same_bytes(ready):
@@ -87,7 +88,7 @@ def test_videos_of_one_call_are_those_of_single_calls(ready):
 
 def test_words_matter_and_guidance_leads_away_from_the_negative_prompt(ready, settings):
     def made(text: Text, scale: float) -> torch.Tensor:
-        return sample(ready, [resolve((text,), settings.size)], settle(ready.system, guidance_scale=scale), [0])
+        return sample(ready, [resolve((text,), settings.size, TEXT_AND_FRAMES)], settle(ready.system, guidance_scale=scale), [0])
 
     assert not torch.equal(made(Text(PROMPT), 1.0), made(Text(LONG), 1.0))
     assert torch.equal(made(Text(PROMPT, "a blue square"), 1.0), made(Text(PROMPT), 1.0))
@@ -119,14 +120,14 @@ def test_pictures_may_come_as_path_image_array_or_tensor(tmp_path, settings):
     Image.fromarray(array).save(tmp_path / "a.png")
     tensor = flipbook.shapes.pixels_to_tensor(array[None])[:, 0]
     for given in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(array), array, tensor):
-        resolved = pictures_of(resolve((FirstFrame(given),), settings.size))
+        resolved = pictures_of(resolve((FirstFrame(given),), settings.size, TEXT_AND_FRAMES))
         assert list(resolved) == [0]
         assert np.array_equal(resolved[0], array)
-    assert pictures_of(resolve((LastFrame(picture(4, 64, 96)),), settings.size))[3].shape == (32, 32, 3)
+    assert pictures_of(resolve((LastFrame(picture(4, 64, 96)),), settings.size, TEXT_AND_FRAMES))[3].shape == (32, 32, 3)
 
 
 def test_a_request_survives_json(settings):
-    request = resolve((Text(PROMPT, "blue"), Frames({-1: picture(1), 1: picture(2)})), settings.size)
+    request = resolve((Text(PROMPT, "blue"), Frames({-1: picture(1), 1: picture(2)})), settings.size, TEXT_AND_FRAMES)
     again = from_json(json.loads(json.dumps(to_json(request))))
     assert again[0] == request[0]
     assert all(np.array_equal(pictures_of(again)[i], p) for i, p in pictures_of(request).items())

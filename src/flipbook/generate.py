@@ -18,23 +18,12 @@ from torch import Tensor
 from flipbook import machine
 from flipbook.autoencoders.rescue import SUFFIX, kept_while_decoding, read_latents
 from flipbook.autoencoders.tiling import decode_in_chunks
-from flipbook.conditions import (
-    TEXT_AND_FRAMES,
-    Condition,
-    Request,
-    Size,
-    as_requests,
-    branches,
-    empty_inputs,
-    resolve,
-    to_json,
-)
-from flipbook.data.batch import INDEX_FPS
+from flipbook.conditions import Condition, Inputs, Request, Size, as_requests, branches, empty_inputs, resolve, to_json
 from flipbook.guidance import guide
 from flipbook.hints import nearest
 from flipbook.interop.folder import card_hash, weights_hash
 from flipbook.nn.doors import Doors
-from flipbook.process.matrix import noise_levels
+from flipbook.process.matrix import from_strength
 from flipbook.process.noise import NoiseSource
 from flipbook.samplers import SAMPLERS
 from flipbook.samplers.common import Denoise
@@ -157,7 +146,7 @@ def generate(
     )  # fmt: skip
     if num_videos < 1 or batch_size < 1:
         raise ValueError(f"num_videos={num_videos}, batch_size={batch_size}: both count from 1.")
-    resolved = [resolve(request, settings.size) for request in as_requests(conditions)]
+    resolved = [resolve(request, settings.size, ready.system.conditions) for request in as_requests(conditions)]
     requests = [request for request in resolved for _ in range(num_videos)]
     seeds = [seed + i for i in range(len(requests))] if isinstance(seed, int) else list(seed)
     if len(seeds) != len(requests):
@@ -224,16 +213,11 @@ def sample_latents(
 
     Raises ValueError if the requests of the batch do not give the same frames.
     """
-    system, device, batch = ready.system, ready.device, len(requests)
+    system, device = ready.system, ready.device
     latent = latent_shape(system, settings.size)  # (C, T, h, w)
-    inputs, doors = branches(TEXT_AND_FRAMES, system, requests, empty_inputs(batch, latent, device))
-    places = {tuple(row.nonzero().flatten().tolist()) for row in inputs.is_given}
-    if len(places) > 1:
-        raise ValueError(f"the videos of one batch have different given frames, {sorted(places)}. Try batch_size=1.")
-    matrix = noise_levels(settings.num_inference_steps, settings.num_frames, given=places.pop())
-    frame_index = torch.arange(settings.num_frames, dtype=torch.float32, device=device) / settings.fps * INDEX_FPS
-
-    frames_door = {"frame_is_given": inputs.is_given, "frame_index": frame_index.expand(batch, -1)}
+    inputs, doors = branches(system.conditions, system, requests, empty_inputs(settings.size, latent, seeds, device))
+    matrix = level_matrix(system, settings, inputs)
+    frames_door = {"frame_is_given": inputs.is_given, "frame_index": frame_index(system, settings).to(device).expand(len(requests), -1)}
 
     def branch(doors: Doors) -> Denoise:
         constant = ready.net.prepare(doors.to(device, ready.dtype))
@@ -243,15 +227,42 @@ def sample_latents(
 
         return system.process.denoiser(network)
 
-    weights = [(name, 1.0 if i == 0 else settings.guidance_scale) for i, name in enumerate(doors)]
+    weight = system.guidance(settings.guidance_scale, settings.num_frames)
     denoise = guide(
-        {name: branch(d) for name, d in doors.items()}, weights,
+        {name: branch(d) for name, d in doors.items()}, [(name, weight if i else 1.0) for i, name in enumerate(doors)],
         interval=settings.guidance_interval, rescale=settings.guidance_rescale, process=system.process,
     )  # fmt: skip
     noise = NoiseSource(latent, seeds)
-    sigma = system.process.path.sigma(matrix[0]).to(device, torch.float32)  # (T,), 0 for given frames
-    x = inputs.given + sigma[:, None, None] * noise().to(device)
-    return SAMPLERS[settings.sampler](denoise, x, system.process.path, matrix, noise=noise, on_step=on_step)
+    x = first_state(system, inputs, matrix[0], noise().to(device))
+    return SAMPLERS[settings.sampler](
+        denoise, x, system.process.path, matrix,
+        noise=noise, on_step=on_step, x0_hook=system.x0_hook, **system.sampler_options.get(settings.sampler, {}),
+    )  # fmt: skip
+
+
+def level_matrix(system: System, settings: Settings, inputs: Inputs) -> Tensor:
+    """The noise-level matrix of a batch. Raises ValueError if its requests do not give the same frames."""
+    places = {tuple(row.nonzero().flatten().tolist()) for row in inputs.is_given}
+    if len(places) > 1:
+        raise ValueError(f"the videos of one batch have different given frames, {sorted(places)}. Try batch_size=1.")
+    matrix = system.levels(settings.num_inference_steps, settings.num_frames, given=places.pop())
+    return matrix if inputs.draft is None else from_strength(matrix, inputs.strength)
+
+
+def frame_index(system: System, settings: Settings) -> Tensor:
+    """(T,) where each frame stands in time, as the system's denoiser counts it."""
+    index = torch.arange(settings.num_frames, dtype=torch.float32)
+    return index if system.index_fps is None else index / settings.fps * system.index_fps
+
+
+def first_state(system: System, inputs: Inputs, levels: Tensor, noise: Tensor) -> Tensor:
+    """The state (B, C, T, h, w) at the first row of a matrix, (T,): noise, or a draft with noise; given frames as they are."""
+    path = system.process.path
+    alpha, sigma = (values.to(noise.device, torch.float32)[:, None, None] for values in (path.alpha(levels), path.sigma(levels)))
+    if inputs.draft is not None:
+        return torch.where(inputs.is_given[:, None, :, None, None], inputs.given, alpha * inputs.draft + sigma * noise)
+    scale = torch.where(sigma > 0, torch.hypot(alpha, sigma), 0.0) if system.unit_noise else sigma  # 0 for given frames
+    return inputs.given + scale * noise
 
 
 def settle(system: System, **asked: Any) -> Settings:

@@ -73,6 +73,8 @@ class Model:
 
     def _warn_of_unknown_words(self, sentences: Sequence[str]) -> None:
         encoder: Any = self.system.text_encoder
+        if encoder is None:
+            return
         words = list(dict.fromkeys(word for sentence in sentences for word in encoder.unknown_words(sentence)))
         if words:
             warnings.warn(UnknownWords(words), stacklevel=3)

@@ -98,7 +98,7 @@ def _conditions(
 
     from flipbook.conditions import FirstFrame, Frames, LastFrame, Text
 
-    conditions: list[Condition] = [Text(prompt, negative_prompt)]
+    conditions: list[Condition] = [Text(prompt, negative_prompt)] if prompt.strip() or negative_prompt.strip() else []
     conditions += [FirstFrame(first)] if first is not None else []
     conditions += [LastFrame(last)] if last is not None else []
     conditions += [Frames(pictures)] if pictures else []

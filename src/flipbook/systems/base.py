@@ -87,6 +87,8 @@ class System:
     conditions: the condition recipe, which leads each condition to the denoiser's doors.
     guidance: how guidance_scale becomes a weight, over frames or noise levels.
     levels: the noise-level matrix of a run.
+    unit_noise: a run starts from noise of variance 1 even if the first level still holds a little of the data, as x_T ~ N(0, 1) of
+        DDPM and latent diffusion; False: from sigma eps.
     sampler_options: by sampler's name, what it is called with besides (eta, variance, order).
     x0_hook: (x0, step) -> x0 on every prediction, for systems that clamp it.
     index_fps: frame indices count frames of a clip at this rate, so that time keeps its meaning at any fps; None: they are plain
@@ -104,6 +106,7 @@ class System:
     conditions: tuple[Entrance, ...] = TEXT_AND_FRAMES
     guidance: Guidance = constant_guidance
     levels: Levels = noise_levels
+    unit_noise: bool = False
     sampler_options: dict[str, dict[str, Any]] = field(default_factory=dict)
     x0_hook: Callable[[Tensor, int], Tensor] | None = None
     index_fps: float | None = INDEX_FPS

@@ -1,0 +1,165 @@
+"""The entrances that published systems share, and the recipes made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from flipbook.conditions.given import (
+    Draft,
+    FirstFrame,
+    Frames,
+    LastFrame,
+    Motion,
+    NoiseAugmentation,
+    Request,
+    Size,
+    Text,
+    first_of,
+    pictures_of,
+    text_of,
+)
+from flipbook.conditions.recipe import Entrance, Inputs
+from flipbook.data.seeds import derive_seed
+from flipbook.shapes import pixels_to_tensor
+
+if TYPE_CHECKING:
+    from flipbook.systems.base import System
+
+Number = Callable[[Request, Size], float]
+
+# ---------------------------------------------------------------- text
+
+
+def text_tokens(system: System, requests: Sequence[Request], inputs: Inputs) -> Inputs:
+    """The sentence by the text encoder into the `tokens` door."""
+    return _tokens(system, [text_of(request).prompt for request in requests], inputs)
+
+
+def null_tokens(system: System, requests: Sequence[Request], inputs: Inputs) -> Inputs:
+    """The negative prompt, by default the empty sentence, into the `tokens` door."""
+    return _tokens(system, [text_of(request).negative_prompt for request in requests], inputs)
+
+
+def _tokens(system: System, sentences: list[str], inputs: Inputs) -> Inputs:
+    rows, mask = system.text_encoder.encode(sentences)
+    return replace(inputs, doors=inputs.doors.with_(tokens=rows, token_mask=mask))
+
+
+# ---------------------------------------------------------------- pictures
+
+
+def given_frames(system: System, requests: Sequence[Request], inputs: Inputs) -> Inputs:
+    """Given pictures by the autoencoder into the `frames` door: their latents stand in the clip at noise level 0.
+
+    For autoencoders that see each frame by itself (one latent frame per frame).
+    """
+    is_given, given = inputs.is_given.clone(), inputs.given.clone()
+    for row, request in enumerate(requests):
+        for frame, picture in sorted(pictures_of(request).items()):
+            pixels = pixels_to_tensor(picture[None])[None].to(given.device)  # (1, 3, 1, H, W)
+            is_given[row, frame] = True
+            given[row, :, frame] = system.autoencoder.encode(pixels)[0, :, 0].to(given.dtype)
+    return replace(inputs, is_given=is_given, given=given)
+
+
+def animated_picture(system: System, requests: Sequence[Request], inputs: Inputs) -> Inputs:
+    """The first frame by two doors, as in Stable Video Diffusion (arXiv:2311.15127).
+
+    `tokens`: its row by the image encoder. `channels`: its raw latent, without the latent normaliser, beside every frame; noise of
+    `NoiseAugmentation.level` is added to the picture before the autoencoder, not before the image encoder.
+    """
+    images = torch.stack([pixels_to_tensor(pictures_of(request)[0][None])[:, 0] for request in requests]).to(inputs.given)  # (B, 3, H, W)
+    levels = [noise_level(request, inputs.size) for request in requests]
+    noise = torch.stack([torch.randn(images.shape[1:], generator=augmentation_noise(seed)) for seed in inputs.seeds]).to(images)
+    noisy = images + images.new_tensor(levels)[:, None, None, None] * noise
+    raw, _ = system.autoencoder.posterior(noisy)                             # (B, C, h, w)
+    beside = raw[:, :, None].expand(-1, -1, inputs.size.num_frames, -1, -1)
+    rows = system.image_encoder.encode(images)                               # (B, L, D)
+    mask = torch.ones(rows.shape[:2], dtype=torch.bool, device=rows.device)
+    return replace(inputs, doors=inputs.doors.with_(tokens=rows, token_mask=mask, channels=beside))
+
+
+def no_picture(system: System, requests: Sequence[Request], inputs: Inputs) -> Inputs:
+    """The null of `animated_picture`: zeros by both doors."""
+    config, batch = system.denoiser.config, len(requests)
+    tokens = inputs.given.new_zeros(batch, 1, config.text_dim)
+    channels = inputs.given.new_zeros(batch, config.channel_door, *inputs.given.shape[2:])
+    mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+    return replace(inputs, doors=inputs.doors.with_(tokens=tokens, token_mask=mask, channels=channels))
+
+
+def augmentation_noise(seed: int) -> torch.Generator:
+    """What draws the noise of `NoiseAugmentation` for a sample of this seed."""
+    return torch.Generator().manual_seed(derive_seed(seed, "noise augmentation"))
+
+
+# ---------------------------------------------------------------- a draft
+
+
+def noised_draft(system: System, requests: Sequence[Request], inputs: Inputs) -> Inputs:
+    """The draft's latents as where the run starts. Raises ValueError if some of the batch have one and others none, or another strength."""
+    drafts = [first_of(request, Draft) for request in requests]
+    kept = [draft for draft in drafts if draft is not None]
+    if not kept:
+        return inputs
+    strengths = {draft.strength for draft in kept}
+    if len(kept) < len(drafts) or len(strengths) > 1:
+        raise ValueError("the videos of one batch start at different strengths of their drafts. Try batch_size=1.")
+    pixels = torch.stack([pixels_to_tensor(draft.clip) for draft in kept]).to(inputs.given.device)  # type: ignore[arg-type]
+    return replace(inputs, draft=system.autoencoder.encode(pixels).to(inputs.given), strength=strengths.pop())
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def frame_rate(request: Request, size: Size) -> float:
+    """Frames per second."""
+    return size.fps
+
+
+def frame_rate_less_one(request: Request, size: Size) -> float:
+    """Frames per second, less one: Stable Video Diffusion counted so in training."""
+    return size.fps - 1.0
+
+
+def motion_bucket(request: Request, size: Size) -> float:
+    """`Motion.bucket`."""
+    return (first_of(request, Motion) or Motion()).bucket
+
+
+def noise_level(request: Request, size: Size) -> float:
+    """`NoiseAugmentation.level`."""
+    return (first_of(request, NoiseAugmentation) or NoiseAugmentation()).level
+
+
+def numbers(*columns: Number) -> Entrance:
+    """Numbers about each request and its clip into the `vector` door, one column each, in all branches of guidance."""
+    defaults = {motion_bucket: Motion(), noise_level: NoiseAugmentation()}
+    used = tuple(defaults[column] for column in columns if column in defaults)
+    return Entrance(name="numbers", kinds=tuple(type(one) for one in used), enter=partial(_enter_numbers, columns), defaults=used)
+
+
+def _enter_numbers(columns: tuple[Number, ...], system: System, requests: Sequence[Request], inputs: Inputs) -> Inputs:
+    rows = [[column(request, inputs.size) for column in columns] for request in requests]
+    vector: Tensor = torch.tensor(rows, dtype=torch.float32, device=inputs.given.device)
+    return replace(inputs, doors=inputs.doors.with_(vector=vector))
+
+
+# ---------------------------------------------------------------- recipes
+
+
+TEXT = Entrance(name="text", kinds=(Text,), enter=text_tokens, null=null_tokens, defaults=(Text(),))
+GIVEN_FRAMES = Entrance(name="frames", kinds=(Frames, FirstFrame, LastFrame), enter=given_frames)
+ANIMATED_PICTURE = Entrance(name="picture", kinds=(FirstFrame, Frames), enter=animated_picture, null=no_picture, places=(0,))
+DRAFT = Entrance(name="draft", kinds=(Draft,), enter=noised_draft)
+
+TEXT_AND_FRAMES = (TEXT, GIVEN_FRAMES)
+"""Text by cross-attention, given frames at noise level 0 (as Wan 2.2, arXiv:2503.20314)."""
+TEXT_AND_DRAFT = (TEXT, DRAFT)
+"""Text by cross-attention; the run may start from a draft instead of from noise."""
