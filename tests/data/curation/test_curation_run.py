@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,8 @@ import pytest
 pytest.importorskip("cv2", reason="curation needs the extra `data`")
 
 import flipbook
-from flipbook.data.curation.detector import find_borders, read_signals
 from flipbook.data.curation.dedup import Dedup
+from flipbook.data.curation.detector import find_borders, read_signals
 from flipbook.data.curation.funnel import funnel
 from flipbook.data.curation.hashes import Hash
 from flipbook.data.curation.ledger import Journal, read_rows
@@ -91,7 +92,7 @@ def test_what_is_packed_is_a_training_set_and_the_report_needs_nothing_else(tmp_
     assert clip.captions == ("a caption",)
     page = write_report(rows, recipe, tmp_path / "report.html").read_text()
     assert "data:image/jpeg;base64" in page
-    assert "src=\"http" not in page and "href=\"http" not in page
+    assert "http:" not in page.replace("http://www.w3.org", "")
     assert read_rows(tmp_path / "out" / "ledger.jsonl") == [{**row} for row in rows]
 
 
@@ -168,7 +169,7 @@ def test_faults_of_takes_are_found(tmp_path):
         count(tallies["still"], [s for s in scene["still_ranges"] if s[1] - s[0] >= 5], still_ranges(frames, 5), overlaps)
         edges = [(0, 0, None), *((b.start, b.end, b.kind) for b in borders), (96, 96, None)]
         shots = []
-        for (_, begin, kind), (end, _, _) in zip(edges, edges[1:], strict=False):
+        for (_, begin, kind), (end, _, _) in pairwise(edges):
             if end - begin >= 5:
                 share = sum(b - a for a, b in still_ranges(frames[begin:end], 5)) / (end - begin)
                 shots.append({"path": "x", "start_frame": begin, "frames": end - begin, "cut_before": kind, "still_share": share})

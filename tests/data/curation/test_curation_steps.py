@@ -130,7 +130,7 @@ def test_copies_are_found_and_mirrored_or_other_clips_are_not(tmp_path):
     ("caption", "fault"),
     [
         ("", "empty"), ("...", "boilerplate"), ("IMG_204.MOV", "boilerplate"), ("click the link and subscribe", "boilerplate"),
-        ("a red ball rolls over the", "truncated"), ("a red ball ro", "truncated"), ("a red ball rolls", None),
+        ("a red ball rolls over the", "truncated"), ("seen from above.", None), ("a red ball ro", "truncated"), ("a red ball rolls", None),
     ],
 )  # fmt: skip
 def test_faults_of_captions_are_named(caption, fault):

@@ -6,7 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -20,9 +20,10 @@ _BOILERPLATE = re.compile(
     r"^[\W\d_]*$",
     re.IGNORECASE,
 )
-_DANGLING = set(
-    ["a", "an", "the", "on", "in", "at", "of", "over", "with", "and", "or", "to", "from", "by", "then", "while", "where", "into", "onto", "is", "are", "its", "his", "her", "their", "above", "below", "behind", "for", "as", "that", "which"]
-)
+_DANGLING = frozenset({
+    "a", "an", "the", "on", "in", "at", "of", "over", "with", "and", "or", "to", "from", "by", "then", "while", "where",
+    "into", "onto", "is", "are", "its", "his", "her", "their", "above", "below", "behind", "for", "as", "that", "which",
+})
 KNOWN_PREFIX = 3       # captions that have a longer word must be so many before a last word counts as cut off
 
 
@@ -87,16 +88,18 @@ def fault_of(caption: str, words: Words) -> str | None:
         return "empty"
     if _BOILERPLATE.search(caption):
         return "boilerplate"
+    if caption.rstrip().endswith((".", "!", "?")):
+        return None                                            # whoever sets a full stop has finished
     last = said[-1]
     if last in _DANGLING or caption.rstrip().endswith((",", "-", ";", ":")) or words.is_cut(last):
         return "truncated"
     return None
 
 
-def agreement_of(clips: Sequence[Mapping[str, object]]) -> float | None:
+def agreement_of(clips: Sequence[Mapping[str, Any]]) -> float | None:
     """Agreement of clips with the clauses of the caption they share, [0, 1]; None where nothing was compared."""
     table = [row["clause_scores"] for row in clips if row.get("clause_scores")]
-    if not table or len({len(scores) for scores in table}) != 1:  # type: ignore[arg-type]
+    if not table or len({len(scores) for scores in table}) != 1:
         return None
     scores = np.array([[0.0 if s is None else s for s in line] for line in table])         # (clips, clauses)
     return float(0.5 * (scores.max(1).mean() + scores.max(0).mean()))

@@ -87,7 +87,7 @@ def read_head(path: Path) -> nn.Sequential:
 
     state = load_file(path)
     names = sorted({key.rpartition(".")[0] for key in state}, key=lambda name: int(name.rpartition(".")[2] or 0))
-    layers = []
+    layers: list[nn.Linear] = []
     for name in names:
         prefix = f"{name}." if name else ""
         weight, bias = state.get(f"{prefix}weight"), state.get(f"{prefix}bias")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -49,7 +50,7 @@ class Cut(EachClip):
         borders, signals = self.find(frames, row["fps"])
         shots = []
         edges = [(0, 0, None), *((b.start, b.end, b.kind) for b in borders), (count, count, None)]
-        for (_, begin, kind), (end, _, following) in zip(edges, edges[1:], strict=False):
+        for (_, begin, kind), (end, _, following) in pairwise(edges):
             begin += self.margin if kind else 0
             end -= self.margin if following else 0
             shots += [(a, b, kind) for a, b in divide(begin, end, self.max_seconds, row["fps"])]
@@ -80,7 +81,7 @@ def divide(begin: int, end: int, max_seconds: float | None, fps: float) -> list[
     """[begin, end) in as few equal parts as keep each within `max_seconds`."""
     parts = math.ceil((end - begin) / fps / max_seconds - 1e-9) if max_seconds and end > begin else 1
     edges = [begin + (end - begin) * k // parts for k in range(parts + 1)]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(pairwise(edges))
 
 
 def scenedetect_borders(

@@ -147,13 +147,13 @@ def find_borders(
         found = [_dissolve(ramps, run, stride, share) for run in runs_of(ramps > share, gap=2 * stride)]
         dissolves += [border for border in found if not any(_overlap(border, other) for other in dissolves)]
     cuts = []
-    for i in np.flatnonzero(breaks > threshold):
+    for i in map(int, np.flatnonzero(breaks > threshold)):
         around = np.delete(breaks[max(i - 6, 1) : i + 7], i - max(i - 6, 1))
         usual = float(np.median(around)) if len(around) else 0.0
         if breaks[i] < breaks[max(i - 2, 0) : i + 3].max() or breaks[i] < contrast * usual:
             continue
         if not any(border.start - 1 <= i <= border.end for border in dissolves):
-            cuts.append(Border(int(i), "cut", int(i), int(i), float(breaks[i] / threshold)))
+            cuts.append(Border(i, "cut", i, i, float(breaks[i] / threshold)))
     return sorted(cuts + dissolves, key=lambda border: border.frame)
 
 

@@ -48,10 +48,10 @@ class Look:
         size = self._size(side)
         return np.stack([self._one(self.start + round(spot * (self.count - 1)), size) for spot in spots])
 
-    def _one(self, index: int, size: dict[str, int]) -> np.ndarray:
+    def _one(self, index: int, size: dict[str, Any]) -> np.ndarray:
         return Video.read(self.row["path"], start_frame=index, num_frames=1, audio=False, **size).frames[0]
 
-    def _size(self, side: int) -> dict[str, int]:
+    def _size(self, side: int) -> dict[str, Any]:
         """What `Video.read` needs to bring the short side down to `side`; nothing is enlarged."""
         height, width = self.row["height"], self.row["width"]
         if min(height, width) <= side:

@@ -24,7 +24,8 @@ def funnel(rows: Sequence[Row], stages: Sequence[Stage]) -> list[Step]:
     """The steps that counted: `gather`, and every stage, in order. Shots that a cut made count from there on."""
     gone = Counter(row.get("dropped_by") for row in rows if not is_kept(row))
     order = ["gather", *(stage.name for stage in stages)]
-    stayed, steps = sum(map(is_kept, rows)), []
+    stayed = sum(map(is_kept, rows))
+    steps: list[Step] = []
     for stage in reversed(order):
         reasons = Counter(row["drop_rule"] for row in rows if not is_kept(row) and row.get("dropped_by") == stage)
         if stage not in [step.stage for step in steps]:

@@ -84,9 +84,9 @@ def optical_flow(before: np.ndarray, after: np.ndarray, method: str = "dis") -> 
     if method == "farneback":
         guess = np.zeros((*a.shape, 2), np.float32)
         return cv2.calcOpticalFlowFarneback(a, b, guess, 0.5, 3, 15, 3, 5, 1.2, 0)
-    estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     estimator.setFinestScale(0)                                # pictures are small already
-    return estimator.calc(a, b, None)
+    return estimator.calc(a, b, np.zeros((*a.shape, 2), np.float32))
 
 
 def affine_part(field: np.ndarray, rounds: int = 4) -> np.ndarray:
