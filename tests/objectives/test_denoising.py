@@ -7,9 +7,10 @@ import torch
 from clips import batch
 from flipbook import systems
 from flipbook.data.batch import Batch
-from flipbook.data.sources.world import LABELS
+from flipbook.data.labels import LABELS
 from flipbook.objectives.base import build_objective
-from flipbook.objectives.denoising import DenoisingOptions, Draw, Teller, given_frames
+from flipbook.objectives.denoising import DenoisingOptions, Draw, given_frames
+from flipbook.objectives.telling import Teller
 
 
 def rows(b, keep):
@@ -111,22 +112,26 @@ def test_labels_are_told_patch_by_patch_in_the_order_of_the_picture():
     o = objective()
     teller, g = Teller(o.system.denoiser, 4), torch.Generator().manual_seed(0)
     frames, rows_, columns, dim = 2, 2, 3, o.system.denoiser.config.dim
-    tokens = torch.randn(2, frames, rows_ * columns, dim, generator=g)
+    tokens = torch.randn(3, frames, rows_ * columns, dim, generator=g)
     teller._read(None, (tokens,))
-    labels = torch.randint(len(LABELS), (frames, 4 * rows_, 4 * columns), generator=g)
-    told = teller.loss([None, labels.numpy().astype(np.uint8)])
-    total = 0.0
-    for t, y, x in np.ndindex(frames, 4 * rows_, 4 * columns):
-        logits = teller.head(tokens[1, t, y // 4 * columns + x // 4]).view(len(LABELS), 4, 4)[:, y % 4, x % 4]
-        total += torch.nn.functional.cross_entropy(logits[None], labels[t, y, x][None]).item()
+    maps = {name: torch.randint(n, (frames, 4 * rows_, 4 * columns), generator=g) for name, n in LABELS.items()}
+    told = teller.loss([{}, {name: one.numpy().astype(np.uint8) for name, one in maps.items()}, {"kinds": maps["kinds"].numpy()}])
+    total = {}
+    for name, labels in maps.items():
+        places = 0.0
+        for t, y, x in np.ndindex(frames, 4 * rows_, 4 * columns):
+            logits = teller.heads[name](tokens[1, t, y // 4 * columns + x // 4]).view(LABELS[name], 4, 4)[:, y % 4, x % 4]
+            places += torch.nn.functional.cross_entropy(logits[None], labels[t, y, x][None]).item()
+        total[name] = places / labels.numel()
     assert told[0] == 0
-    assert told[1].item() == pytest.approx(total / labels.numel(), rel=1e-5)
+    assert told[1].item() == pytest.approx(sum(total.values()), rel=1e-5)
+    assert 0 < told[2] < told[1]
 
 
 def test_telling_labels_teaches_the_trunk_but_not_the_validation_loss():
     plain, telling, b = objective(given=0.0), objective(given=0.0, labels=0.5), batch()
     side = b.video.shape[-1] // 4
-    b = replace(b, extra=[{"labels": np.ones((3, side, side), np.uint8)}, {}, {}, {}])
+    b = replace(b, extra=[{"labels": {"kinds": np.ones((3, side, side), np.uint8)}}, {}, {}, {}])
     losses = telling.loss(b, [1, 2, 3, 4])
     base = plain.loss(b, [1, 2, 3, 4]).loss
     torch.testing.assert_close(losses.loss - base, 0.5 * losses.parts["labels"], atol=1e-5, rtol=1e-4)

@@ -7,16 +7,16 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flipbook.data.batch import Batch
+from flipbook.data.labels import LABEL_SIDE
 from flipbook.data.seeds import derive_seed
-from flipbook.data.sources.world import LABEL_SIDE, LABELS
 from flipbook.nn.doors import Doors
 from flipbook.objectives.base import Losses
+from flipbook.objectives.groups import Train, learn
+from flipbook.objectives.telling import Teller
 from flipbook.systems.base import System
 
 GOLDEN = 0.6180339887498949
@@ -24,23 +24,20 @@ GOLDEN = 0.6180339887498949
 
 @dataclass(frozen=True, kw_only=True)
 class DenoisingOptions:
-    """train: parts that learn.   drop_text: share of samples whose sentence becomes empty (arXiv:2207.12598).
+    """train: parts that learn, or groups of their weights (`objectives/groups.py`).
 
+    drop_text: share of samples whose sentence becomes empty (arXiv:2207.12598).
     given: share of clips of which some frames are given clean, at level 0; the loss counts the others only.
-    labels: weight of a second task, to tell from the trunk's tokens what is seen where (`WorldSource`'s labels; arXiv:2410.06940 aligns them with
-    a pretrained network's features, the world needs none). Its head is not part of the system and is left behind after training.
+    labels: weight of a second task, to tell from the trunk's tokens what is seen where and how it moves (`telling.py`, `WorldSource`'s labels).
     time_mean, time_std: t = sigmoid(mean + std * normal), or evenly spread over [0, 1] when std is 0 (arXiv:2403.03206, 3.1).
     """
 
-    train: tuple[str, ...] = ("denoiser", "text_encoder")
+    train: Train = ("denoiser", "text_encoder")
     drop_text: float = 0.1
     given: float = 0.3
     time_mean: float = 0.0
     time_std: float = 0.0
     labels: float = 0.0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "train", tuple(self.train))
 
 
 class Denoising:
@@ -48,9 +45,7 @@ class Denoising:
 
     def __init__(self, system: System, options: DenoisingOptions):
         self.system, self.options = system, options
-        for name, part in system.parts.items():
-            part.requires_grad_(name in options.train)
-        self._trainable = nn.ModuleDict({name: system.parts[name] for name in options.train})
+        self._trainable = learn(system.parts, options.train)
         self._teller = Teller(system.denoiser, system.autoencoder.stride * system.denoiser.config.cell // LABEL_SIDE) if options.labels else None
         if self._teller is not None:
             self._trainable["teller"] = self._teller
@@ -81,13 +76,13 @@ class Denoising:
         loss = (error * wanted).sum(1) / wanted.sum(1)
         parts = {}
         if self._teller is not None and torch.is_grad_enabled():                       # validation stays plain
-            parts["labels"] = self._teller.loss([sample.get("labels") for sample in batch.extra])
+            parts["labels"] = self._teller.loss([sample.get("labels", {}) for sample in batch.extra])
             loss = loss + options.labels * parts["labels"]
         return Losses(loss=loss, t=t, parts=parts)
 
     def _times(self, index: Sequence[int], seeds: Sequence[int]) -> Tensor:
         """Noise levels that fill [0, 1] evenly over neighbouring samples: steps of the golden ratio, then jitter by seed."""
-        u = torch.tensor([(k * GOLDEN + (seed % 1009) / 1009 * 0.02) % 1.0 for k, seed in zip(index, seeds, strict=True)])
+        u = even_shares(index, seeds)
         if self.options.time_std == 0:
             return u
         normal = torch.special.ndtri(u.clamp(1e-4, 1 - 1e-4))
@@ -123,30 +118,9 @@ class Denoising:
         save_pretrained(self.system, folder)
 
 
-class Teller(nn.Module):
-    """Reads the last tokens of a transformer's trunk and tells what is seen where, `side` x `side` places to a token."""
-
-    def __init__(self, denoiser: nn.Module, side: int):
-        super().__init__()
-        self.side = side
-        dim: int = denoiser.config.dim
-        self.head = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, side * side * len(LABELS)))
-        denoiser.head_norm.register_forward_pre_hook(self._read)
-
-    def _read(self, layer: nn.Module, inputs: tuple[Tensor]) -> None:
-        self._tokens = inputs[0]                                                       # (B, T, S, D)
-
-    def loss(self, labels: Sequence[np.ndarray | None]) -> Tensor:
-        """Cross-entropy (B,) against maps (T, H/4, W/4); 0 for samples without one."""
-        known = [i for i, one in enumerate(labels) if one is not None]
-        if not known:
-            return self._tokens.new_zeros(len(labels))
-        truth = torch.from_numpy(np.stack([labels[i] for i in known])).long().to(self._tokens.device)         # (K, T, h, w)
-        k, frames, height, width = truth.shape
-        logits = self.head(self._tokens[known]).unflatten(-1, (-1, self.side, self.side)).float()             # (K, T, S, classes, s, s)
-        logits = logits.unflatten(2, (height // self.side, width // self.side)).permute(0, 4, 1, 2, 5, 3, 6)  # (K, classes, T, y, s, x, s)
-        error = F.cross_entropy(logits.reshape(k, -1, frames, height, width), truth, reduction="none").mean((1, 2, 3))
-        return torch.zeros(len(labels), device=error.device).index_put((torch.tensor(known, device=error.device),), error)
+def even_shares(index: Sequence[int], seeds: Sequence[int]) -> Tensor:
+    """Numbers (B,) that fill [0, 1) evenly over neighbouring samples: steps of the golden ratio, then jitter by seed."""
+    return torch.tensor([(k * GOLDEN + (seed % 1009) / 1009 * 0.02) % 1.0 for k, seed in zip(index, seeds, strict=True)])
 
 
 @dataclass(frozen=True)
@@ -191,7 +165,5 @@ def build(system: System, options: Mapping[str, Any]) -> Denoising:
         raise ValueError(f"denoising has no option {sorted(unknown)}. Try some of {', '.join(sorted(known))}.")
     chosen = DenoisingOptions(**options)
     if chosen.labels and not hasattr(system.denoiser, "head_norm"):
-        raise ValueError(f"labels={chosen.labels}: they are told from a transformer's last tokens, and {type(system.denoiser).__name__} has none. Try labels=0.")
-    if strange := set(chosen.train) - set(system.parts):
-        raise ValueError(f"train={sorted(strange)}: system {system.name!r} has no such part. Try some of {', '.join(system.parts)}.")
+        raise ValueError(f"labels={chosen.labels}: they are read from a transformer's last tokens; {type(system.denoiser).__name__} has none. Try labels=0.")
     return Denoising(system, chosen)

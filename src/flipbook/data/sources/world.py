@@ -9,9 +9,8 @@ import numpy as np
 
 from flipbook.data.batch import Sample
 from flipbook.data.framing import Framing, frame_index
+from flipbook.data.labels import label_maps
 from flipbook.data.seeds import derive_seed, generator
-from flipbook.data.world.clip import Clip
-from flipbook.data.world.vocabulary import SHAPES
 
 WORLD_FPS = 8.0
 
@@ -19,7 +18,7 @@ WORLD_FPS = 8.0
 class WorldSource:
     """`{world: shapes, ...}`: further options go to `flipbook.data.world.draw`.
 
-    labels: also hand over `extra["labels"]`, uint8 (T, H/4, W/4): what is seen in the middle of each square of pixels, see `LABELS`.
+    labels: also hand over `extra["labels"]`, see `data/labels.py`.
     Training seeds are even and validation seeds odd, so that no clip is in both.
     """
 
@@ -66,20 +65,5 @@ class WorldSource:
             index=index,
             source=self.name,
             is_image=framing.num_frames == 1,
-            extra={"labels": label_map(clip)} if self._labels else {},
+            extra={"labels": label_maps(clip)} if self._labels else {},
         )
-
-
-LABELS = ("nothing", *SHAPES, "figure")
-LABEL_SIDE = 4
-"""Pixels of the side of the square that one label speaks of."""
-
-
-def label_map(clip: Clip) -> np.ndarray:
-    """Which kind of object is seen where: an index of `LABELS`, uint8 (T, H/4, W/4)."""
-    corner = slice(LABEL_SIDE // 2, None, LABEL_SIDE)
-    labels = np.zeros(clip.video[:, corner, corner, 0].shape, np.uint8)
-    if things := clip.scene.get("objects", ()):
-        for thing, mask in zip(things, clip.masks, strict=True):
-            labels[mask[:, corner, corner]] = LABELS.index(thing.get("shape", "figure"))
-    return labels
