@@ -11,6 +11,7 @@ card.json                                   where the weights come from and what
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import shutil
@@ -34,8 +35,11 @@ PARTS: dict[str, tuple[str, str]] = {
     "denoiser": ("denoiser", "diffusion_pytorch_model.safetensors"),
     "autoencoder": ("vae", "diffusion_pytorch_model.safetensors"),
     "text_encoder": ("text_encoder", "model.safetensors"),
+    "image_encoder": ("image_encoder", "model.safetensors"),
 }
 """Part of a system to its sub-folder and weights file."""
+OPTIONAL = ("text_encoder", "image_encoder")
+"""Parts that some systems do not have."""
 
 SHIPPED = Path(__file__).parent.parent / "weights"
 
@@ -65,10 +69,11 @@ def save_pretrained(system: System, folder: str | Path, *, dtype: torch.dtype | 
 
 
 def from_pretrained(
-    folder: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    folder: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", **public: Any
 ) -> System:
     """Read a model folder, ours or that of a public pipeline, ready for inference. Floating weights come in `dtype`.
 
+    public: options of `flipbook.interop.public.load_pipeline`, for folders of public pipelines: motion_adapter, like, variant.
     Raises ValueError, with the file's name, for anything missing, unknown, damaged or left over, keys included.
     """
     folder = Path(folder)
@@ -76,15 +81,37 @@ def from_pretrained(
     if index.get("_class_name") != "System":
         from flipbook.interop.public import load_pipeline
 
-        return load_pipeline(folder, dtype=dtype, device=device)
-    parts = {part: _read_part(folder / sub, weights, dtype).to(device) for part, (sub, weights) in PARTS.items()}
-    return System(
+        return load_pipeline(folder, dtype=dtype, device=device, **public)
+    if public:
+        raise ValueError(f"{folder} is a folder of flipbook's own: {', '.join(public)} is for folders of public pipelines. Leave it out.")
+    parts = {
+        part: _read_part(folder / sub, weights, dtype).to(device) for part, (sub, weights) in PARTS.items() if sub in index or part not in OPTIONAL
+    }
+    return composed(
+        str(index.get("method", "")),
         name=str(index.get("name", folder.name)),
         process=from_config(_read_json(folder / SCHEDULER), str(folder / SCHEDULER)),
         defaults=dict(index.get("defaults", {})),
         card=_read_json(folder / CARD) if (folder / CARD).is_file() else {},
         **parts,
     ).eval()
+
+
+def composed(method: str, *, process: Any, **fields: Any) -> System:
+    """A system of parts that were read: wired by the file of its method, or plainly where it names none.
+
+    Raises ValueError for a method that is not known.
+    """
+    from flipbook.systems import SYSTEMS
+
+    if not method:
+        return System(process=process, **fields)
+    if method not in SYSTEMS:
+        raise ValueError(f"method {method!r} is not known to this version of flipbook. {nearest(method, SYSTEMS)}")
+    module: Any = importlib.import_module(SYSTEMS[method])
+    system: System = module.compose(**fields)
+    system.process = process
+    return system
 
 
 def model_folder(name_or_folder: str | Path) -> Path:
@@ -136,6 +163,8 @@ def describe(folder: str | Path) -> dict[str, Any]:
     folder = Path(folder)
     index, parts = _read_json(folder / INDEX), {}
     for part, (sub, weights) in PARTS.items():
+        if part in OPTIONAL and sub not in index:
+            continue
         config = _read_json(folder / sub / "config.json")
         with _opened(folder / sub / weights) as file:
             slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (a safetensors file is no dict)
@@ -164,8 +193,9 @@ def _write_folder(system: System, folder: Path, dtype: torch.dtype | None) -> No
     from flipbook import __version__
 
     index: dict[str, Any] = {"_class_name": "System", "_flipbook_version": __version__, "name": system.name}
-    for part, (sub, weights) in PARTS.items():
-        network = system.parts[part]
+    index |= {"method": system.method} if system.method else {}
+    for part, network in system.parts.items():
+        sub, weights = PARTS[part]
         (folder / sub).mkdir()
         config = to_config(network)
         _write_json(folder / sub / "config.json", config)

@@ -9,9 +9,10 @@ import importlib
 import json
 import os
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import save_file
@@ -21,6 +22,7 @@ from flipbook.hints import nearest
 from flipbook.interop.keys_apply import inverted, translate
 from flipbook.interop.schedulers import SchedulerPlan, scheduler_plan
 from flipbook.interop.weights import BadWeights, read_weights
+from flipbook.systems import SYSTEMS
 from flipbook.systems.base import System
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -41,56 +43,65 @@ UNETS: dict[str, tuple[str, str]] = {
 """Public class to the module in `interop/keys` and its layout."""
 
 
-@dataclass(frozen=True)
-class Pipeline:
-    """A public pipeline that works from a sentence: how many frames it makes, and how fast they are shown."""
+Like = Literal["original", "diffusers"]
+"""Where diffusers computes something else than the authors of a network did: follow these (the default) or that."""
 
-    num_frames: int
-    fps: float = 8.0
-    num_inference_steps: int = 50
-    guidance_scale: float = 7.5
-
+AS_DIFFUSERS: dict[str, dict[str, Any]] = {
+    "UNetMotionModel": {"norm": "clip"},                    # the motion module's first norm spans the clip there
+    "MotionAdapter": {"norm": "clip"},
+    "UNetSpatioTemporalConditionModel": {"eps": "diffusers"},   # of the norms on the way down: 1e-6 there
+}
+"""What the readers of configs are told for `like="diffusers"`."""
 
 PIPELINES = {
-    "StableDiffusionPipeline": Pipeline(num_frames=1),
-    "TextToVideoSDPipeline": Pipeline(num_frames=16, guidance_scale=9.0),
-    "VideoToVideoSDPipeline": Pipeline(num_frames=16, guidance_scale=9.0),
-    "AnimateDiffPipeline": Pipeline(num_frames=16),
+    "StableDiffusionPipeline": "stable-diffusion",
+    "TextToVideoSDPipeline": "modelscope",
+    "VideoToVideoSDPipeline": "modelscope",
+    "AnimateDiffPipeline": "animatediff",
+    "StableVideoDiffusionPipeline": "svd",
 }
-"""The pipelines that become a system. Parts of any other folder are read one by one with `read_network`."""
+"""Public pipelines to the system that they are. Parts of any other folder are read one by one with `read_network`."""
 
 
 def load_pipeline(
-    folder: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", variant: str | None = None
+    folder: str | Path,
+    *,
+    motion_adapter: str | Path | None = None,
+    like: Like = "original",
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    variant: str | None = None,
 ) -> System:
-    """A system from the folder of a text-to-image or text-to-video pipeline, ready for inference.
+    """A system from the folder of a public pipeline, ready for inference.
 
+    motion_adapter: folder of a motion adapter that sets an image pipeline in motion (AnimateDiff).
     Raises ValueError for a pipeline or class that is not known, and for parts that are missing or do not fit, by name.
     """
-    from flipbook.encoders.hub import ClipTextEncoder
-
     folder = Path(folder)
     index = _read_json(folder / "model_index.json")
     name = str(index.get("_class_name"))
     if name not in PIPELINES:
         raise ValueError(f"{folder / 'model_index.json'}: pipeline {name!r} is not known to this version of flipbook. {nearest(name, PIPELINES)}")
-    pipeline, plan = PIPELINES[name], read_scheduler(folder / "scheduler")
-    denoiser: Any = _denoiser(folder, dtype, variant)
+    method = PIPELINES[name]
+    adapter = Path(motion_adapter) if motion_adapter is not None else folder / "motion_adapter" if (folder / "motion_adapter").is_dir() else None
+    if motion_adapter is not None and method not in ("stable-diffusion", "animatediff"):
+        raise ValueError(f"{folder} is a {name}: a motion adapter sets image pipelines of Stable Diffusion in motion. Leave it out.")
+    method = "animatediff" if adapter else method
+    plan = read_scheduler(folder / "scheduler")
+    net: Any = read_network(folder / "unet", dtype=dtype, variant=variant, like=like)
+    if adapter is not None and _read_json(folder / "unet/config.json").get("_class_name") == "UNet2DConditionModel":
+        net = _with_motion(net, adapter, dtype, variant, like)
     autoencoder: Any = read_network(folder / "vae", dtype=dtype, variant=variant)
-    size = _read_json(folder / "unet/config.json").get("sample_size") or 64
-    rows, columns = size if isinstance(size, list) else (size, size)
-    return System(
+    compose = importlib.import_module(SYSTEMS[method]).compose
+    return compose(
         name=folder.name,
-        denoiser=denoiser.to(device),
+        denoiser=net.to(device),
         autoencoder=autoencoder.to(device),
-        text_encoder=ClipTextEncoder.from_pretrained(folder, subfolder="text_encoder", dtype=dtype).to(device),
-        process=plan.process,
-        defaults={
-            "num_frames": pipeline.num_frames, "fps": pipeline.fps, "height": rows * autoencoder.stride, "width": columns * autoencoder.stride,
-            "sampler": plan.sampler, "num_inference_steps": pipeline.num_inference_steps, "guidance_scale": pipeline.guidance_scale,
-        },
+        **{part: encoder.to(device) for part, encoder in _encoders(folder, dtype).items()},
+        plan=plan,
+        defaults=_default_size(folder, autoencoder.stride),
         card={"title": folder.name, "layout": name} | ({"note": plan.note} if plan.note else {}),
-    ).eval()  # fmt: skip
+    ).eval()
 
 
 def read_scheduler(folder: str | Path) -> SchedulerPlan:
@@ -99,7 +110,9 @@ def read_scheduler(folder: str | Path) -> SchedulerPlan:
     return scheduler_plan(_read_json(path), str(path))
 
 
-def read_network(folder: str | Path, *, dtype: torch.dtype | None = None, variant: str | None = None) -> nn.Module:
+def read_network(
+    folder: str | Path, *, dtype: torch.dtype | None = None, variant: str | None = None, like: Like = "original"
+) -> nn.Module:
     """An autoencoder or a U-Net from its folder: config.json and weights, which must fit in every key.
 
     dtype: of floating weights; None: as stored. variant: "fp16", "bf16" or None, see `read_weights`.
@@ -116,7 +129,7 @@ def read_network(folder: str | Path, *, dtype: torch.dtype | None = None, varian
 
         layout = _unet_layout(name)
         with unfilled():
-            unet = UNet(_named(path, layout.config, config))
+            unet = UNet(_named(path, partial(layout.config, **(AS_DIFFUSERS.get(name, {}) if like == "diffusers" else {})), config))
         weights, origin = read_weights(folder, variant=variant, dtype=dtype)
         return layout.load(unet, weights, origin)
     if name not in AUTOENCODERS:
@@ -180,22 +193,38 @@ def _shapes_there(keys: Any, net: nn.Module) -> dict[str, torch.Size]:
     return {key: torch.Size((*v.shape, 1)) if v.ndim == 4 and tuple(v.shape[2:]) == (3, 1) else v.shape for key, v in made.items()}
 
 
-def _denoiser(folder: Path, dtype: torch.dtype, variant: str | None) -> nn.Module:
-    """The U-Net; an image U-Net beside a motion adapter gets its motion modules."""
-    config = _read_json(folder / "unet/config.json")
-    if config.get("_class_name") != "UNet2DConditionModel" or not (folder / "motion_adapter").is_dir():
-        return read_network(folder / "unet", dtype=dtype, variant=variant)
+def _with_motion(image: Any, adapter: Path, dtype: torch.dtype, variant: str | None, like: Like) -> nn.Module:
+    """An image U-Net with the motion modules of an adapter's folder; the image weights are the same tensors."""
     from flipbook.denoisers.unet import UNet
     from flipbook.interop.folder import unfilled
     from flipbook.interop.keys.unet_animatediff import adapter_config, load_adapter
 
-    image: Any = read_network(folder / "unet", dtype=dtype, variant=variant)
-    path = folder / "motion_adapter/config.json"
+    path = adapter / "config.json"
+    options = AS_DIFFUSERS["MotionAdapter"] if like == "diffusers" else {}
     with unfilled():
-        net = UNet(_named(path, lambda json: adapter_config(json, image.config), _read_json(path)))
+        net = UNet(_named(path, lambda json: adapter_config(json, image.config, **options), _read_json(path)))
     net.load_state_dict(image.state_dict(), strict=False, assign=True)
-    weights, origin = read_weights(folder / "motion_adapter", variant=variant, dtype=dtype)
+    weights, origin = read_weights(adapter, variant=variant, dtype=dtype)
     return load_adapter(net, weights, origin)
+
+
+def _encoders(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
+    """The encoders that a pipeline's index names, by the part of a system that they are."""
+    from flipbook.encoders.hub import ClipImageEncoder, ClipTextEncoder
+
+    readers: dict[str, Any] = {"text_encoder": ClipTextEncoder, "image_encoder": ClipImageEncoder}
+    found = [part for part in readers if (folder / part).is_dir()]
+    if not found:
+        raise BadWeights(f"{folder} holds neither text_encoder nor image_encoder: the model folder is not whole. Copy or download it again.")
+    return {part: readers[part].from_pretrained(folder, subfolder=part, dtype=dtype) for part in found}
+
+
+def _default_size(folder: Path, stride: int) -> dict[str, Any]:
+    """Frames, height and width that a U-Net's config names as what it was trained for."""
+    config = _read_json(folder / "unet/config.json")
+    size, frames = config.get("sample_size"), config.get("num_frames")
+    rows, columns = size if isinstance(size, list) else (size, size)
+    return ({"height": rows * stride, "width": columns * stride} if size else {}) | ({"num_frames": frames} if frames else {})
 
 
 def _unet_layout(name: str) -> Any:

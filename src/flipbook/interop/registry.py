@@ -15,14 +15,17 @@ CLASSES: dict[str, str] = {
     "DiT": "flipbook.denoisers.dit",
     "FrameAutoencoder": "flipbook.autoencoders.frame",
     "KLAutoencoder": "flipbook.autoencoders.kl",
+    "PictureEncoder": "flipbook.encoders.picture",
     "Pixels": "flipbook.autoencoders.pixels",
     "TemporalDecoderAutoencoder": "flipbook.autoencoders.temporal_decoder",
     "TinyAutoencoder": "flipbook.autoencoders.tiny",
+    "UNet": "flipbook.denoisers.unet",
     "WordEncoder": "flipbook.encoders.words",
     "Process": "flipbook.process.process",
     "RectifiedFlow": "flipbook.process.path",
     "EDM": "flipbook.process.path",
     "VP": "flipbook.process.vp",
+    "X0Scale": "flipbook.process.x0_scale",
 }
 """Class name to module. A network is built from the dataclass `<name>Config` beside it; the others are dataclasses."""
 
@@ -64,4 +67,6 @@ def from_config(config: dict[str, Any], origin: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value

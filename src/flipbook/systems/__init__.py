@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 SYSTEMS: dict[str, str] = {
     "thumb": "flipbook.systems.thumb",
+    "stable-diffusion": "flipbook.systems.stable_diffusion",
+    "animatediff": "flipbook.systems.animatediff",
+    "modelscope": "flipbook.systems.modelscope",
+    "svd": "flipbook.systems.svd",
+    "videocrafter": "flipbook.systems.videocrafter",
 }
 """Name to the module that builds it."""
 

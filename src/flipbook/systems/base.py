@@ -93,6 +93,7 @@ class System:
     x0_hook: (x0, step) -> x0 on every prediction, for systems that clamp it.
     index_fps: frame indices count frames of a clip at this rate, so that time keeps its meaning at any fps; None: they are plain
         numbers 0, 1, 2, ..., as public networks have them.
+    method: its file's name in `SYSTEMS`; a saved folder is composed again by that file. "": by no file.
     """
 
     name: str
@@ -110,6 +111,7 @@ class System:
     sampler_options: dict[str, dict[str, Any]] = field(default_factory=dict)
     x0_hook: Callable[[Tensor, int], Tensor] | None = None
     index_fps: float | None = INDEX_FPS
+    method: str = ""
 
     @property
     def parts(self) -> dict[str, nn.Module]:

@@ -1,0 +1,101 @@
+"""VideoCrafter 1 and 2: ModelScope's temporal layers on Stable Diffusion 2.1, told the frame rate.
+
+Version 2 gets its picture quality from images: after joint training on low-quality clips, the temporal weights are frozen and the spatial ones
+fine-tuned on high-quality stills. It also scales x0 down at high noise, so that less of a clip's brightness leaks into pure noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from flipbook.autoencoders.kl import KLAutoencoder, KLAutoencoderConfig
+from flipbook.conditions import DRAFT, TEXT, frame_rate, numbers
+from flipbook.denoisers.unet import UNet, UNetConfig
+from flipbook.denoisers.unet_tables import VIDEOCRAFTER, modelscope
+from flipbook.encoders.words import WordEncoder, WordEncoderConfig
+from flipbook.interop.schedulers import SchedulerPlan
+from flipbook.nn.inserts.micro_conditioning import Scalars
+from flipbook.process.process import Process
+from flipbook.process.vp import VP
+from flipbook.process.x0_scale import X0Scale
+from flipbook.systems.base import Card, Stage, System
+from flipbook.systems.latent import PLAN as SD_PLAN
+from flipbook.systems.latent import SD_2, TINY_AUTOENCODER, TINY_WORDS, run_by, tiny, words
+
+CARD = Card(
+    name="videocrafter",
+    title="VideoCrafter2: Overcoming Data Limitations for High-Quality Video Diffusion Models",
+    arxiv="2401.09047",
+    year=2024,
+    authors="Chen et al.",
+    reproduces=(
+        "text to video of versions 1 (arXiv:2310.19512) and 2, told the frame rate", "the scale on x0", "version 2's two stages, frozen groups and all",
+    ),
+    leaves_out=("image to video: it needs a second key and value pair per cross-attention", "the original checkpoint's own file layout"),
+    citation="""@inproceedings{chen2024videocrafter2,
+  title={VideoCrafter2: Overcoming Data Limitations for High-Quality Video Diffusion Models},
+  author={Chen, Haoxin and Zhang, Yong and Cun, Xiaodong and Xia, Menghan and Wang, Xintao and Weng, Chao and Shan, Ying},
+  booktitle={CVPR},
+  year={2024}
+}""",
+)
+
+STAGES = (
+    Stage(
+        name="all modules on clips", trains=("spatial", "temporal", "conditioning"), data="low-quality captioned clips, with images among them",
+        parts=("denoiser", "text_encoder"), options={"form": "separate", "stills": 1},
+    ),
+    Stage(
+        name="spatial modules on images", trains=("spatial",), data="high-quality captioned images; temporal weights keep their bits",
+        options={"form": "separate", "stills": 1},
+    ),
+)  # fmt: skip
+
+RECIPE = (TEXT, DRAFT, numbers(frame_rate))
+PLAN_1 = replace(SD_PLAN, options={"eta": 1.0}, last=1 / SD_PLAN.num_levels)
+PLAN = replace(PLAN_1, process=Process(X0Scale(VP()), "eps"))
+"""Version 2; `PLAN_1` is version 1's, without the scale."""
+DEFAULTS: dict[str, Any] = {
+    "num_frames": 16, "fps": 28.0, "height": 320, "width": 512, "sampler": PLAN.sampler, "num_inference_steps": 50, "guidance_scale": 12.0,
+}
+
+
+UNET = replace(SD_2, inserts=VIDEOCRAFTER, vector=(Scalars(names=("fps",), frequencies=320),))
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoCrafterConfig:
+    """The sizes of the published networks. version: 2, or 1, which differs by its path alone."""
+
+    autoencoder: KLAutoencoderConfig = field(default_factory=KLAutoencoderConfig)
+    denoiser: UNetConfig = field(default_factory=lambda: UNET)
+    text_encoder: WordEncoderConfig = field(default_factory=lambda: words(1024))
+    version: int = 2
+
+    def __post_init__(self) -> None:
+        if self.version not in (1, 2):
+            raise ValueError(f"version={self.version}: there are VideoCrafter 1 and 2. Try version=2.")
+
+
+TINY = VideoCrafterConfig(
+    autoencoder=TINY_AUTOENCODER, text_encoder=TINY_WORDS,
+    denoiser=tiny(UNET, inserts=modelscope(head_dim=4), vector=(Scalars(names=("fps",), frequencies=32),)),
+)  # fmt: skip
+
+
+def compose(*, plan: SchedulerPlan = PLAN, defaults: dict[str, Any] | None = None, **parts: Any) -> System:
+    """The system of parts that are there: denoiser, autoencoder, text_encoder; name and card if they have others."""
+    return System(
+        **{"name": CARD.name, **parts}, method=CARD.name, conditions=RECIPE, index_fps=None, **run_by(plan),
+        defaults=DEFAULTS | {"sampler": plan.sampler} | (defaults or {}),
+    )  # fmt: skip
+
+
+def build(config: VideoCrafterConfig | None = None) -> System:
+    """The system with fresh weights."""
+    config = config or VideoCrafterConfig()
+    return compose(
+        plan=PLAN if config.version == 2 else PLAN_1,
+        denoiser=UNet(config.denoiser), autoencoder=KLAutoencoder(config.autoencoder), text_encoder=WordEncoder(config.text_encoder),
+    )  # fmt: skip
