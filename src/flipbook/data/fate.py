@@ -13,7 +13,7 @@ from flipbook.data.buckets import Bucket, Buckets, NoBucket
 from flipbook.data.clips import Clip, Dropped, Listing, Media
 from flipbook.data.framing import Framing
 from flipbook.data.media import stamp
-from flipbook.data.options import FolderOptions, Side, sides
+from flipbook.data.options import FolderOptions, Side, asked_for, sides
 from flipbook.data.survey import Broken, Facts, look_at_all
 from flipbook.data.window import Window
 from flipbook.files.errors import MissingVideo
@@ -59,15 +59,15 @@ def fates(
     declared: believe what the table says and open nothing.   thumbnail: have `facts` hold one.
     """
     clips = listing.clips
-    placed = sides([c for c in clips if options.filter is None or options.filter in c.name], options)
-    places = iter(placed)
-    side_of = [next(places) if options.filter is None or options.filter in c.name else None for c in clips]
+    places = iter(sides([c for c in clips if asked_for(c, options)], options))
+    side_of = [next(places) if asked_for(c, options) else None for c in clips]
     used = [clip for clip, side in zip(clips, side_of, strict=True) if side]
     seen = glance(used) if declared else survey(used, options, thumbnail=thumbnail, on_progress=on_progress)
     found = []
     for clip, side in zip(clips, side_of, strict=True):
         if side is None:
-            found.append(drop(clip, "", "filter", f"the name does not contain {options.filter!r}"))
+            wanted = [f"{where} {text!r}" for where, text in (("name", options.filter), ("caption", options.caption_filter)) if text]
+            found.append(drop(clip, "", "filter", f"asked for {' and '.join(wanted)}"))
         elif not side:
             found.append(drop(clip, "", "other split", f'split "{clip.split}", and "{options.split}" trains'))
         else:

@@ -28,6 +28,7 @@ class FolderOptions(BaseModel):
     split: str = "train"  # rows of this split, and rows that name none; "all" = every row
     val_share: float = Field(0.0, ge=0, lt=1)  # where no row says split "val": this share of sources is held back
     filter: str | None = None  # only files whose name contains this
+    caption_filter: str | None = None  # only clips of which a caption contains this
     check: Check = "open"  # before training, decode the first and last frame of each file; "decode": every frame
     time_limit: float = Field(30.0, gt=0)  # seconds that looking at one file may take
     fps: float | None = Field(None, gt=0)  # show clips at this rate, by time; None: their frames as they are
@@ -37,7 +38,7 @@ class FolderOptions(BaseModel):
     crop: Literal["random", "centre"] = "random"
     min_scale: float = Field(1.0, gt=0, le=1)  # random crops are between this share of the largest one and all of it
     flip: bool = False  # mirror half of the clips; wrong for captions that say left or right
-    also: tuple[str, ...] = ()  # sentences that are true of every clip: half of the samples are told one of them instead
+    also: dict[str, tuple[str, ...]] = {}  # {words: sentences}: true of clips whose caption contains the words ("": of all); told half of the time
     memory_mb: float = Field(1024, ge=0)  # decoded frames are kept up to this, in each worker process
 
     @staticmethod
@@ -48,6 +49,12 @@ class FolderOptions(BaseModel):
         except ValidationError as error:
             problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise ValueError(f"{where}: {problems}. Known: weight, {', '.join(FolderOptions.model_fields)}.") from None
+
+
+def asked_for(clip: Clip, options: FolderOptions) -> bool:
+    """Whether a clip passes the filters on its name and captions."""
+    named = options.filter is None or options.filter in clip.name
+    return named and (options.caption_filter is None or any(options.caption_filter in caption for caption in clip.captions))
 
 
 def sides(clips: Sequence[Clip], options: FolderOptions) -> list[Side]:

@@ -71,8 +71,9 @@ class FolderSource:
             scale, down, across = 1.0, 0.5, 0.5
         mirrored = bool(chance.random() < 0.5 and options.flip and not self._plain)
         caption = window.captions[int(chance.integers(len(window.captions)))] if window.captions else ""
-        if options.also and not self._plain and chance.random() < 0.5:
-            caption = options.also[int(chance.integers(len(options.also)))]
+        others = [other for words, sentences in options.also.items() if words in caption for other in sentences]
+        if others and not self._plain and chance.random() < 0.5:
+            caption = others[int(chance.integers(len(others)))]
         fps = options.index_fps or window.shown_fps()
         places = frame_index(frames, fps)
         if window.times is not None and not options.index_fps:  # frames of unequal length stand where they appear
