@@ -102,6 +102,11 @@ def langevin(denoise: Denoise, path: Path, matrix: Tensor, noise: Noise, *, step
     return hook
 
 
+def clip_at(limit: float) -> Hook:
+    """An x0 hook: values are cut at +-limit, the largest that data has, as most pixel models do."""
+    return lambda x0, i: x0.clamp(-limit, limit)
+
+
 def dynamic_threshold(share: float = 0.995, *, limit: float = 1.0) -> Hook:
     """An x0 hook: values are cut at +-s, s the share-quantile of |x0| in the sample, and divided by s / limit where s > limit
     (Imagen, arXiv 2205.11487, section 2.3). Keeps large guidance weights from saturating.

@@ -63,6 +63,10 @@ class Objective(Protocol):
 OBJECTIVES: dict[str, str | Callable[[Any, Mapping[str, Any]], Objective]] = {
     "denoising": "flipbook.objectives.denoising",
     "autoencoding": "flipbook.objectives.autoencoding",
+    "conditioned": "flipbook.objectives.conditioned",
+    "decoding": "flipbook.objectives.decoding",
+    "prior": "flipbook.objectives.prior",
+    "progressive": "flipbook.objectives.progressive",
 }
 """Name to `build(system, options) -> Objective`, or to the module that has it, which is imported when asked for."""
 

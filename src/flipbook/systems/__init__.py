@@ -22,6 +22,13 @@ SYSTEMS: dict[str, str] = {
     "modelscope": "flipbook.systems.modelscope",
     "svd": "flipbook.systems.svd",
     "videocrafter": "flipbook.systems.videocrafter",
+    "imagen-video": "flipbook.systems.imagen_video",
+    "lvdm": "flipbook.systems.lvdm",
+    "magicvideo": "flipbook.systems.magicvideo",
+    "make-a-video": "flipbook.systems.make_a_video",
+    "show1": "flipbook.systems.show1",
+    "vdm": "flipbook.systems.vdm",
+    "videoldm": "flipbook.systems.videoldm",
 }
 """Name to the module that builds it."""
 

@@ -1,0 +1,100 @@
+"""One stage of a cascade at work: a denoiser, a condition recipe and a sampler, pass by pass over a frame plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flipbook.conditions import Request, Size, branches, empty_inputs
+from flipbook.guidance import guide
+from flipbook.nn.doors import Doors
+from flipbook.process.matrix import from_strength, noise_levels
+from flipbook.process.noise import NoiseSource
+from flipbook.process.process import expand_t
+from flipbook.process.spacing import Spacing, uniform
+from flipbook.samplers import SAMPLERS
+from flipbook.samplers.common import Denoise
+
+Progress = Callable[[int, int], None]
+
+
+@torch.no_grad()
+def sample_stage(
+    system: Any,
+    requests: Sequence[Request],
+    *,
+    num_frames: int,
+    fps: float,
+    height: int,
+    width: int,
+    seeds: Sequence[int],
+    num_inference_steps: int,
+    guidance_scale: float = 1.0,
+    sampler: str = "ddim",
+    start: Tensor | None = None,
+    strength: float = 1.0,
+    shared_noise: bool = False,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Pixels (B, 3, T, H, W) of one network run per request, with the system's own condition recipe, levels and guidance.
+
+    start, strength: pixels (B, 3, T, H, W) that are noised to the level at which `strength` of the steps are left (SDEdit,
+                 arXiv:2108.01073): 0 gives them back as the autoencoder does, 1 ignores them.
+    shared_noise: all frames of a clip begin with, and are fed, the same noise.
+    """
+    device, batch, stride = next(system.denoiser.parameters()).device, len(requests), system.autoencoder.stride
+    latent = (system.denoiser.config.in_channels, num_frames, height // stride, width // stride)
+    size = Size(num_frames=num_frames, fps=fps, height=height, width=width)
+    inputs, doors = branches(system.conditions, system, requests, empty_inputs(size, latent, seeds, device))
+    places = {tuple(row.nonzero().flatten().tolist()) for row in inputs.is_given}
+    if len(places) > 1:
+        raise ValueError(f"the clips of one batch have different given frames, {sorted(places)}. Run them one by one.")
+    matrix = system.levels(num_inference_steps, num_frames, given=places.pop())
+    matrix = from_strength(matrix, strength)
+    rate = 1.0 if system.index_fps is None else system.index_fps / fps
+    index = torch.arange(num_frames, dtype=torch.float32, device=device) * rate
+
+    def branch(doors: Doors) -> Denoise:
+        constant = system.denoiser.prepare(doors.to(device, torch.float32))
+        return system.process.denoiser(system.denoiser, constant, frame_is_given=inputs.is_given, frame_index=index.expand(batch, -1))
+
+    scale = system.guidance(guidance_scale, num_frames)
+    weights = [(name, 1.0 if i == 0 else scale) for i, name in enumerate(doors)]
+    denoise = guide({name: branch(d) for name, d in doors.items()}, weights, process=system.process)
+    noise, path, steps = NoiseSource(latent, seeds, shared=shared_noise), system.process.path, len(matrix) - 1
+    t = matrix[0].to(device, torch.float32).expand(batch, -1)
+    x = expand_t(path.sigma(t), inputs.given) * noise().to(device)
+    if start is not None:
+        x = x + expand_t(path.alpha(t), x) * system.autoencoder.encode(start).to(x)
+    elif system.unit_noise:
+        x = x * expand_t(torch.hypot(path.alpha(t), path.sigma(t)) / path.sigma(t).clamp(min=1e-9), x)
+    x = torch.where(inputs.is_given[:, None, :, None, None], inputs.given, x)                   # they hold their noise already
+    z = SAMPLERS[sampler](
+        denoise, x, path, matrix, noise=noise, x0_hook=system.x0_hook,
+        on_step=None if progress is None else lambda i, *_: progress(i + 1, steps),
+        **system.sampler_options.get(sampler, {}),
+    )  # fmt: skip
+    return system.autoencoder.decode(z).float()
+
+
+def levels_with_given(level: float, spacing: Spacing = uniform) -> Callable[..., Tensor]:
+    """Noise levels of a system whose given frames stay at a level of their own (conditional latent perturbation, arXiv:2211.13221)."""
+
+    def levels(num_steps: int, num_frames: int, *, given: Sequence[int] = ()) -> Tensor:
+        matrix = noise_levels(num_steps, num_frames, spacing=spacing, given=given)
+        matrix[:, list(given)] = level
+        return matrix
+
+    return levels
+
+
+def levels_at(spacing: Spacing) -> Callable[..., Tensor]:
+    """Noise levels of a system whose frames go together through the levels of a spacing."""
+
+    def levels(num_steps: int, num_frames: int, *, given: Sequence[int] = ()) -> Tensor:
+        return noise_levels(num_steps, num_frames, spacing=spacing, given=given)
+
+    return levels

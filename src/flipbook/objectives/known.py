@@ -1,0 +1,82 @@
+"""Which frames of a training clip its network is told, as a stage of a cascade will be told them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from flipbook.long.known import Known, resized
+
+Take = Literal["small", "keys", "ends", "first", "some"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownFrames:
+    """How known frames are taken from a clip.
+
+    take:   "small" all frames, `factor` times smaller (spatial super-resolution);
+            "keys"  every `gap`-th frame (temporal super-resolution);
+            "ends"  the first and the last frame (interpolation);
+            "first" the first k frames, k from `counts` (prediction; 0 in them teaches the model without);
+            "some"  any of these but "small", or frames at random (masked completion, long.md's mask sampler).
+    levels: they are noised to a level drawn evenly from this range, and the network is told it (noise augmentation).
+    share:  share of the clips that are told anything at all.
+    """
+
+    take: Take
+    factor: int = 4
+    gap: int = 4
+    counts: tuple[int, ...] = (0, 1, 2)
+    levels: tuple[float, float] = (0.0, 0.0)
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "counts", tuple(self.counts))
+        object.__setattr__(self, "levels", tuple(self.levels))
+        if self.take not in get_args(Take):
+            raise ValueError(f"known.take={self.take!r} is unknown. Try one of {', '.join(get_args(Take))}.")
+        if not 0 <= self.levels[0] <= self.levels[1] <= 1:
+            raise ValueError(f"known.levels={self.levels}: two noise levels, 0 <= first <= last <= 1. Try [0, 0.5].")
+
+    def of(self, video: Tensor, generator: torch.Generator) -> Known | None:
+        """What is known of (3, T, H, W); None if nothing is. Stills are told their small picture, and no frames."""
+        share, level, kind = torch.rand(3, generator=generator).tolist()
+        level = self.levels[0] + (self.levels[1] - self.levels[0]) * level
+        if share >= self.share:
+            return None
+        if self.take == "small":
+            height, width = (side // self.factor for side in video.shape[-2:])
+            return Known(frames=resized(video[None], height, width)[0], level=level)
+        places = self._places(video.shape[1], kind, generator)
+        return Known(frames=video[:, list(places)], places=places, level=level) if places else None
+
+    def _places(self, num_frames: int, kind: float, generator: torch.Generator) -> tuple[int, ...]:
+        if num_frames == 1:
+            return ()
+        if self.take == "some":
+            return some_places(num_frames, kind, generator)
+        if self.take == "keys":
+            return tuple(range(0, num_frames, self.gap))
+        if self.take == "ends":
+            return (0, num_frames - 1)
+        count = self.counts[int(kind * len(self.counts))]
+        return tuple(range(min(count, num_frames - 1)))
+
+
+def some_places(num_frames: int, kind: float, generator: torch.Generator) -> tuple[int, ...]:
+    """A quarter of the clips: nothing; a quarter: the first 1 to T/2; 15 %: the last; 15 %: both ends; 20 %: any. One is always hidden."""
+    half = 1 + int(torch.randint(max(1, num_frames // 2), (), generator=generator))
+    if kind < 0.25:
+        return ()
+    if kind < 0.5:
+        return tuple(range(half))
+    if kind < 0.65:
+        return tuple(range(num_frames - half, num_frames))
+    if kind < 0.8:
+        return (0, num_frames - 1) if num_frames > 2 else (0,)
+    order = torch.randperm(num_frames, generator=generator).tolist()
+    count = int(torch.randint(num_frames, (), generator=generator))
+    return tuple(sorted(order[:count]))
