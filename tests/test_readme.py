@@ -76,5 +76,5 @@ def test_constraints_pin_every_dependency():
     wanted = [*project["dependencies"], *(d for extra in project["optional-dependencies"].values() for d in extra)]
     names = {re.split(r"[^\w-]", requirement)[0].lower().replace("_", "-") for requirement in wanted}
     pinned = dict(re.findall(r"^([\w.-]+)==([\w.]+)$", (ROOT / "constraints.txt").read_text(), flags=re.MULTILINE))
-    assert names <= pinned.keys()
+    assert names - {"flipbook"} <= pinned.keys()                            # an extra may name another of ours
     assert pinned["torch"] == "2.13.0"
