@@ -124,7 +124,7 @@ def test_missing_weights_are_refused_before_any_work(tmp_path):
 def test_killed_at_ten_random_moments_a_run_ends_as_an_undisturbed_one(tmp_path):
     raw = tmp_path / "raw"
     raw.mkdir()
-    for seed in range(6):
+    for seed in range(3):
         Video(draw("takes", seed).frames, 8.0).write(raw / f"{seed}.mp4")
     (tmp_path / "r.yaml").write_text(json.dumps({"stages": STAGES}))
     environment = {**os.environ, "PYTHONPATH": str(Path(flipbook.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
@@ -143,7 +143,7 @@ def test_killed_at_ten_random_moments_a_run_ends_as_an_undisturbed_one(tmp_path)
         process.wait()
     assert start("killed").wait() == 0
     files = {p.relative_to(tmp_path / "whole") for p in (tmp_path / "whole").rglob("*") if p.is_file()} - {Path("journal.jsonl")}
-    assert len(files) > 6
+    assert len(files) >= 4
     for file in files:
         assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
 
