@@ -223,7 +223,7 @@ def _default_size(folder: Path, stride: int) -> dict[str, Any]:
     """Frames, height and width that a U-Net's config names as what it was trained for."""
     config = _read_json(folder / "unet/config.json")
     size, frames = config.get("sample_size"), config.get("num_frames")
-    rows, columns = size if isinstance(size, list) else (size, size)
+    rows, columns = size if isinstance(size, list) else (size or 0, size or 0)
     return ({"height": rows * stride, "width": columns * stride} if size else {}) | ({"num_frames": frames} if frames else {})
 
 
