@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from flipbook.encoders.optical_flow import optical_flow_of_clip
 from flipbook.metrics.motion import dynamic_degree, motion_per_second, sharpness, warping_error
-from flipbook.metrics.optical_flow import optical_flow, visible_in_next
 from flipbook.nn.warp import is_consistent
 from flipbook.shapes import pixels_to_tensor
 
@@ -86,14 +86,21 @@ def test_dynamic_degree_counts_the_fast_twentieth_and_a_quarter_of_the_pairs():
     assert not dynamic_degree(there)
 
 
+def test_dynamic_degree_is_a_matter_of_the_picture_and_not_of_its_pixels():
+    there = torch.zeros(16, 2, 128, 128)
+    there[:, 0] = 4.0                                                            # 8 pixels at 256
+    assert dynamic_degree(there)
+    assert not dynamic_degree(there * 0.7)                                       # 5.6 pixels
+
+
 def test_optical_flow_of_opencv_finds_the_true_motion_of_the_world():
     pytest.importorskip("cv2")
     x, there, _ = moving(size=96)
-    found, back = optical_flow(x)
+    found, back = optical_flow_of_clip(x)
     moving_pixels = there.norm(dim=1) > 0.5
     error = (found - there).norm(dim=1)[moving_pixels]
     assert float(error.median()) < 0.5 * float(there.norm(dim=1)[moving_pixels].median())
-    assert visible_in_next(found, back).float().mean() > 0.7
+    assert is_consistent(found, back).float().mean() > 0.7
 
 
 def test_clips_without_motion_or_with_fields_of_another_size_are_refused():
@@ -104,6 +111,4 @@ def test_clips_without_motion_or_with_fields_of_another_size_are_refused():
         warping_error(x, there, torch.zeros_like(there[:, :1], dtype=torch.bool))
     pytest.importorskip("cv2")
     with pytest.raises(ValueError, match="has no motion"):
-        optical_flow(x[:, :1])
-
-
+        optical_flow_of_clip(x[:, :1])

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from flipbook.encoders.optical_flow import NAME as SEARCH
+from flipbook.encoders.optical_flow import optical_flow_of_clip
 from flipbook.metrics import consistency, vbench
 from flipbook.metrics.catalogue import METRICS, metric_named
 from flipbook.metrics.clips import ClipSource, clip_source
@@ -17,6 +19,7 @@ from flipbook.metrics.fidelity import psnr_per_frame, ssim_per_frame
 from flipbook.metrics.intervals import bootstrap
 from flipbook.metrics.measurement import Fingerprint, Measurement
 from flipbook.metrics.motion import dynamic_degree, motion_per_second, sharpness, warping_error
+from flipbook.nn.warp import is_consistent
 from flipbook.shapes import pixels_to_tensor
 from flipbook.video import Video
 
@@ -89,9 +92,7 @@ def _judge(
     if name in WITHOUT_NETWORK:
         return (*WITHOUT_NETWORK[name],)
     if name in ("warping-error", "motion", "dynamic-degree"):
-        from flipbook.metrics import optical_flow as flow
-
-        return _FLOW[name], {"optical_flow": flow.NAME}, ("blur lowers it: read it beside `sharpness`",) if name == "warping-error" else ()
+        return _FLOW[name], {"optical_flow": SEARCH}, ("blur lowers it: read it beside `sharpness`",) if name == "warping-error" else ()
     if weights is None:
         raise ValueError(f"{name} needs {METRICS[name].needs}, which flipbook may not ship. Give the path with --weights.")
     if name == "lpips":
@@ -124,22 +125,16 @@ def _psnr(look: Look) -> float:
 
 
 def _warping(look: Look) -> float:
-    from flipbook.metrics.optical_flow import optical_flow, visible_in_next
-
-    there, back = optical_flow(_pair(look)[0][0])
-    return warping_error(look.clip, there, visible_in_next(there, back))
+    there, back = optical_flow_of_clip(_pair(look)[0][0])
+    return warping_error(look.clip, there, is_consistent(there, back))
 
 
 def _motion(look: Look) -> float:
-    from flipbook.metrics.optical_flow import optical_flow
-
-    return motion_per_second(optical_flow(look.clip)[0], look.fps)
+    return motion_per_second(optical_flow_of_clip(look.clip)[0], look.fps)
 
 
 def _dynamic(look: Look) -> float:
-    from flipbook.metrics.optical_flow import optical_flow
-
-    return float(dynamic_degree(optical_flow(look.clip)[0]))
+    return float(dynamic_degree(optical_flow_of_clip(look.clip)[0]))
 
 
 _FLOW: dict[str, Callable[[Look], float]] = {"warping-error": _warping, "motion": _motion, "dynamic-degree": _dynamic}

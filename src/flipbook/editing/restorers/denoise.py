@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flipbook.encoders.optical_flow import opencv, optical_flow
 from flipbook.footage import noise_level
 from flipbook.nn.warp import warp
 from flipbook.video import Video
 
 from .common import box_mean, shots_of, unit_frames, with_unit_frames
-from .motion import opencv, optical_flow
 
 SMALLEST_NOISE = 0.5 / 255  # what 8 bits cannot hold is not removed
 GATE = 0.05                 # a patch that differs by this after warping is another thing, in units of [0, 1]

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flipbook.encoders.optical_flow import optical_flow
 from flipbook.nn.warp import is_consistent, pixel_grid, warp
 from flipbook.shapes import pixels_to_tensor, tensor_to_pixels
 from flipbook.video import Video
 
 from .common import box_mean, shots_of
-from .motion import optical_flow
 
 HIDDEN = 0.01  # weight of a pixel that the other frame does not confirm, against 1 for one that it does
 
