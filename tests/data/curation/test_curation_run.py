@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
+from importlib import resources
 from itertools import pairwise
 from pathlib import Path
 
@@ -76,7 +78,7 @@ def test_a_second_run_computes_nothing_and_a_torn_journal_is_mended(tmp_path, mo
     assert (out / "ledger.jsonl").read_bytes() == ledger
     assert (out / "journal.jsonl").read_bytes() == data
     added = []
-    monkeypatch.setattr(Journal, "add", lambda self, key, rows: added.append(key))
+    monkeypatch.setattr(Journal, "add", lambda self, key, rows, **_: added.append(key))
     curate([raw], out, recipe)
     assert not added
 
@@ -102,6 +104,16 @@ def test_every_shipped_recipe_reads_and_names_its_source():
         recipe = load_recipe(name)
         assert recipe.source
         assert recipe.stages[0].name == "probe"
+
+
+def test_every_figure_of_a_published_recipe_says_whether_it_was_read_there():
+    folder = resources.files("flipbook.data.curation") / "recipes"
+    for name in set(shipped_recipes()) - {"house", "world"}:
+        stages = (folder / f"{name}.yaml").read_text(encoding="utf-8").partition("\nstages:\n")[2]
+        figures = [line for line in stages.splitlines() if re.search(r"[ =]\d", line.partition("#")[0]) and "url:" not in line]
+        assert figures, name
+        for line in figures:
+            assert re.search(r"# .*\b(read|unverified|ours)\b", line), f"{name}: {line.strip()}"
 
 
 def test_a_rule_without_its_column_is_refused_and_leaves_with_its_stage():

@@ -7,7 +7,8 @@ import os
 import time
 import urllib.error
 import urllib.request
-from typing import ClassVar
+from http.client import HTTPException
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -55,7 +56,8 @@ class Rewrite(EachClip):
     """Let a language model behind any OpenAI-compatible endpoint put caption and measured motion into one sentence.
 
     url: up to `/v1`, for instance http://localhost:8000/v1.   key_variable: the environment variable that holds the
-    secret; it is read when it is sent, and written nowhere.   A clip whose request fails keeps its caption.
+    secret; it is read when it is sent, and written nowhere.   A clip whose request fails keeps its caption, and says
+    why in `rewrite_error`; the next run asks again.
     """
 
     name: ClassVar[str] = "rewrite"
@@ -74,38 +76,66 @@ class Rewrite(EachClip):
     def ready(self) -> None:
         if not self.url.startswith(("http://", "https://")):
             raise ValueError(f"rewrite.url={self.url!r} is no address. Try http://localhost:8000/v1")
+        self.secret()
+
+    def lasts(self, row: Row) -> bool:
+        return not row.get("rewrite_error")
 
     def run(self, row: Row, look: Look) -> Row:
         if not row.get("caption"):
             return {"rewrite_error": None}
         try:
             words = self.ask(notes(row))
-        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        except (OSError, HTTPException, ValueError, KeyError, IndexError, TypeError) as error:
             return {"rewrite_error": f"{type(error).__name__}: {error}"}
         return {"caption": words, "caption_by": f"{row.get('caption_by')}, {self.model}", "rewrite_error": None}
 
+    def secret(self) -> str:
+        """The key, or nothing. Raises ValueError, which does not show it, if no header can carry it."""
+        key = os.environ.get(self.key_variable, "").strip()
+        if not (key.isascii() and key.isprintable()):
+            raise ValueError(f"the environment variable {self.key_variable} holds characters that no key has. Set it anew.")
+        return key
+
     def ask(self, text: str) -> str:
-        """One answer of the model. Raises OSError, or ValueError and its kin for an answer that is none."""
+        """One answer of the model. Raises OSError, HTTPException, or ValueError and its kin for an answer that is none."""
         messages = [{"role": "system", "content": self.instruction}, {"role": "user", "content": text}]
         body = {"model": self.model, "messages": messages, "temperature": 0, "seed": 0}
         headers = {"Content-Type": "application/json"}
-        if secret := os.environ.get(self.key_variable):
+        if secret := self.secret():
             headers["Authorization"] = f"Bearer {secret}"
         request = urllib.request.Request(f"{self.url.rstrip('/')}/chat/completions", json.dumps(body).encode(), headers)
-        for attempt in range(self.retries + 1):
-            try:
-                with urllib.request.urlopen(request, timeout=self.timeout) as answer:
-                    words = json.load(answer)["choices"][0]["message"]["content"]
-                break
-            except urllib.error.HTTPError as error:
-                error.close()
-                if error.code not in (429, 500, 502, 503, 504) or attempt == self.retries:
-                    raise
-                time.sleep(self.pause * 2**attempt)
-        sentence = " ".join(str(words).split())
+        words = self._send(request)["choices"][0]["message"]["content"]
+        sentence = " ".join(words.split()) if isinstance(words, str) else ""
         if not sentence:
             raise ValueError("the model answered with nothing")
         return sentence
+
+    def _send(self, request: urllib.request.Request) -> Any:
+        """The answer as data; what may pass, such as a busy server or a lost connection, is tried again."""
+        for attempt in range(self.retries + 1):
+            try:
+                with _OPENER.open(request, timeout=self.timeout) as answer:
+                    return json.load(answer)
+            except (OSError, HTTPException) as error:
+                if isinstance(error, urllib.error.HTTPError):
+                    error.close()
+                    if error.code not in (429, 500, 502, 503, 504):
+                        raise
+                if attempt == self.retries:
+                    raise
+                time.sleep(self.pause * 2**attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+
+class _Here(urllib.request.HTTPRedirectHandler):
+    """Refuses to be sent elsewhere: urllib would hand the key to whatever address an answer names."""
+
+    def redirect_request(self, *args: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_Here)
 
 
 def notes(row: Row) -> str:

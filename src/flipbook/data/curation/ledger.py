@@ -104,10 +104,11 @@ class Journal:
             os.truncate(path, whole)
         self._file = path.open("a", encoding="utf-8")
 
-    def add(self, key: str, rows: list[Row]) -> None:
-        """Remember, and hand the line to the system at once."""
-        self._file.write(dumps({"key": key, "rows": rows}) + "\n")
-        self._file.flush()
+    def add(self, key: str, rows: list[Row], *, lasts: bool = True) -> None:
+        """Remember, and hand the line to the system at once; what does not last is remembered in this run alone."""
+        if lasts:
+            self._file.write(dumps({"key": key, "rows": rows}) + "\n")
+            self._file.flush()
         self.known[key] = rows
 
     def close(self) -> None:

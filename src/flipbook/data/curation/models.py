@@ -10,23 +10,35 @@ from typing import Any
 import numpy as np
 import torch
 
+CONFIG, WEIGHTS = "config.json", ("model.safetensors", "model.safetensors.index.json")
+
 
 def need_weights(stage: str, source: str) -> None:
-    """Refuse early where neither a folder nor the hub's cache has `source`. Raises ValueError, ImportError."""
+    """Refuse early where neither a folder nor the hub's cache has the weights of `source`. Raises ValueError, ImportError."""
     transformers()
-    if Path(source).is_dir():
-        return
+    folder = Path(source)
+    if not folder.is_dir():
+        missing = "there is no such folder, nor are they in the hub's cache" if not _is_cached(source) else ""
+    elif not (folder / CONFIG).is_file():
+        missing = f"the folder has no {CONFIG}"
+    else:
+        missing = "" if any(folder.glob("*.safetensors")) else "the folder has no .safetensors file (nothing is unpickled)"
+    if missing:
+        raise ValueError(
+            f"stage {stage} needs the weights of {source}, and {missing}. "
+            f"Download them, say --set {stage}.model=FOLDER, or leave the stage out with --without {stage}."
+        )
+
+
+def _is_cached(source: str) -> bool:
+    """Whether the hub's cache has a configuration and weights of that name."""
     from huggingface_hub import try_to_load_from_cache
 
     try:
-        cached = try_to_load_from_cache(source, "config.json")
+        found = {name: isinstance(try_to_load_from_cache(source, name), str) for name in (CONFIG, *WEIGHTS)}
     except ValueError:                                         # a path that is no folder is no hub id either
-        cached = None
-    if not isinstance(cached, str):
-        raise ValueError(
-            f"stage {stage} needs the weights of {source}, and there is no such folder, nor are they in the hub's cache. "
-            f"Download them, say --set {stage}.model=FOLDER, or leave the stage out with --without {stage}."
-        )
+        return False
+    return found[CONFIG] and any(found[name] for name in WEIGHTS)
 
 
 def transformers() -> Any:

@@ -93,7 +93,8 @@ def _each(
     if told:
         told(title, done, len(keys))
     for number, results in spread(stages, [rows[i] for i in missing]):
-        journal.add(keys[missing[number]], [plain_row(result) for result in results])
+        lasts = all(stage.lasts(result) for stage in stages for result in results)
+        journal.add(keys[missing[number]], [plain_row(result) for result in results], lasts=lasts)
         done += 1
         if told:
             told(title, done, len(keys))

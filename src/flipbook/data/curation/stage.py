@@ -39,6 +39,10 @@ class EachClip(Stage):
         """New columns for the clip, or a list of them if it falls into several. Depends on nothing else."""
         raise NotImplementedError
 
+    def lasts(self, row: Row) -> bool:
+        """Whether a later run may take over what was found for `row`; not if something failed that may pass."""
+        return True
+
 
 class AllClips(Stage):
     """A stage that compares clips: percentiles, duplicates, splits."""
