@@ -23,6 +23,7 @@ SYSTEMS: dict[str, str] = {
     "svd": "flipbook.systems.svd",
     "videocrafter": "flipbook.systems.videocrafter",
     "imagen-video": "flipbook.systems.imagen_video",
+    "lavie": "flipbook.systems.lavie",
     "lvdm": "flipbook.systems.lvdm",
     "magicvideo": "flipbook.systems.magicvideo",
     "make-a-video": "flipbook.systems.make_a_video",

@@ -70,9 +70,14 @@ class Stage:
     name: str
     trains: tuple[Group, ...]
     data: str
-    objective: str = "denoising"
+    objective: str = "conditioned"
     options: Mapping[str, Any] = field(default_factory=dict)
     parts: tuple[str, ...] = ("denoiser",)
+
+    def recipe(self) -> dict[str, Any]:
+        """The `objective` entry of a training recipe for this stage."""
+        train = {part: list(self.trains) if part == "denoiser" else "all" for part in self.parts}
+        return {"name": self.objective, "train": train, **self.options}
 
 
 @dataclass

@@ -1,0 +1,271 @@
+"""What the parity table measures: for each public layout and component, the largest difference from diffusers' own classes.
+
+A row is a function from a folder of folders to (error, bound): the test suite holds every row to its bound, `scripts/parity` writes the table.
+References are followed by `like="diffusers"`; where the authors' code differs, that is the default of flipbook and not measured here.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import public_folders
+from flipbook.conditions import Condition, Draft, FirstFrame, Motion, NoiseAugmentation, Text, resolve
+from flipbook.conditions.entrances import augmentation_noise
+from flipbook.generate import prepare, sample_latents, settle
+from flipbook.interop.folder import from_pretrained
+from flipbook.nn.doors import Doors
+from flipbook.process.noise import initial_noise
+from flipbook.systems.base import System
+from public_folders import FRAMES, SIDE
+
+PROMPT, NEGATIVE, SEED, STEPS, SCALE = "a red ball", "blue", 7, 5, 6.0
+FORWARD, PIPELINE = 1e-4, 1e-3
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A public layout: the name in the table, the folder, how it is read, and the reference pipeline's class."""
+
+    name: str
+    folder: str
+    pipeline: str
+    options: tuple[tuple[str, str], ...] = ()
+
+    @cache  # noqa: B019 (five layouts, for as long as the process lives)
+    def ours(self, root: Path) -> System:
+        """Read by flipbook."""
+        options = {key: str(root / value) if key == "motion_adapter" else value for key, value in self.options}
+        return from_pretrained(root / self.folder, **options)
+
+    @cache  # noqa: B019
+    def theirs(self, root: Path) -> Any:
+        """Read by diffusers."""
+        import diffusers
+
+        adapter = dict(self.options).get("motion_adapter")
+        parts = {"motion_adapter": diffusers.MotionAdapter.from_pretrained(root / adapter)} if adapter else {}
+        return _quiet(getattr(diffusers, self.pipeline).from_pretrained(root / self.folder, **parts))
+
+
+LAYOUTS = (
+    Layout("Stable Diffusion, per frame", "image", "StableDiffusionPipeline"),
+    Layout("AnimateDiff, one network", "motion", "AnimateDiffPipeline", (("like", "diffusers"),)),
+    Layout("AnimateDiff, adapter apart", "image", "AnimateDiffPipeline", (("like", "diffusers"), ("motion_adapter", "adapter"))),
+    Layout("ModelScope, Zeroscope", "modelscope", "TextToVideoSDPipeline"),
+    Layout("Stable Video Diffusion", "svd", "StableVideoDiffusionPipeline", (("like", "diffusers"),)),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table. `measure` gives the largest absolute difference."""
+
+    layout: str
+    component: str
+    bound: float
+    measure: Callable[[Path], float]
+
+
+def write_folders(root: Path) -> Path:
+    """All folders that the rows read."""
+    public_folders.write_image_pipeline(root / "image")
+    public_folders.write_motion_adapter(root / "adapter")
+    public_folders.write_motion_pipeline(root / "motion", root / "image", root / "adapter")
+    public_folders.write_modelscope_pipeline(root / "modelscope")
+    public_folders.write_svd_pipeline(root / "svd")
+    return root
+
+
+def rows() -> Iterator[Row]:
+    """Every line of the table."""
+    for layout in LAYOUTS:
+        yield Row(layout.name, "U-Net forward", FORWARD, lambda root, layout=layout: forward_error(layout, root))
+        yield Row(layout.name, "VAE encode", FORWARD, lambda root, layout=layout: encode_error(layout, root))
+        yield Row(layout.name, "VAE decode", FORWARD, lambda root, layout=layout: decode_error(layout, root))
+        yield Row(layout.name, f"pipeline latents, {STEPS} steps", PIPELINE, lambda root, layout=layout: pipeline_error(layout, root))
+    yield Row("ModelScope, Zeroscope", "video to video latents, strength 0.6", PIPELINE, draft_error)
+
+
+# ---------------------------------------------------------------- components
+
+
+@torch.no_grad()
+def forward_error(layout: Layout, root: Path) -> float:
+    """U-Net outputs at three noise levels."""
+    system, reference = layout.ours(root), layout.theirs(root).unet
+    x, tokens = _random(1, 4, FRAMES, SIDE // 8, SIDE // 8, seed=1), _random(1, 16, 32, seed=2)
+    if layout.folder == "svd":
+        beside, numbers = _random(1, 4, FRAMES, SIDE // 8, SIDE // 8, seed=3), torch.tensor([[6.0, 127.0, 0.02]])
+        doors = Doors(tokens=tokens[:, :1], channels=beside, vector=numbers)
+        errors = []
+        for ratio in (0.05, 1.0, 300.0):                                    # EDM sigmas; their timestep is ln(sigma) / 4
+            t = torch.full((1, FRAMES), torch.atan(torch.tensor(ratio, dtype=torch.float64)).item() * 2 / torch.pi, dtype=torch.float64)
+            both = torch.cat([x, beside], dim=1).transpose(1, 2)
+            wanted = reference(both, torch.tensor(ratio).log() / 4, tokens[:, :1], added_time_ids=numbers).sample.transpose(1, 2)
+            errors.append(_error(system.denoiser(x, t, doors), wanted))
+        return max(errors)
+    errors = []
+    for level in (1, 500, 981):
+        t = torch.full((1, FRAMES), (level + 1) / 1000)
+        got = system.denoiser(x, t, Doors(tokens=tokens))
+        if layout.pipeline == "StableDiffusionPipeline":
+            frames = reference(x[0].transpose(0, 1), level, tokens.expand(FRAMES, -1, -1)).sample
+            wanted = frames.transpose(0, 1)[None]
+        else:
+            wanted = reference(x, level, tokens.expand(FRAMES, -1, -1) if layout.pipeline == "AnimateDiffPipeline" else tokens).sample
+        errors.append(_error(got, wanted))
+    return max(errors)
+
+
+@torch.no_grad()
+def encode_error(layout: Layout, root: Path) -> float:
+    """Normalised latents of a clip."""
+    system, vae = layout.ours(root), layout.theirs(root).vae
+    pixels = _random(1, 3, FRAMES, SIDE, SIDE, seed=4).clamp(-1, 1)
+    wanted = vae.encode(pixels[0].transpose(0, 1)).latent_dist.mode() * vae.config.scaling_factor
+    return _error(system.autoencoder.encode(pixels), wanted.transpose(0, 1)[None])
+
+
+@torch.no_grad()
+def decode_error(layout: Layout, root: Path) -> float:
+    """Pixels of a clip's latents."""
+    system, vae = layout.ours(root), layout.theirs(root).vae
+    z = _random(1, 4, FRAMES, SIDE // 8, SIDE // 8, seed=5)
+    frames = z[0].transpose(0, 1) / vae.config.scaling_factor
+    wanted = vae.decode(frames, **({"num_frames": FRAMES} if layout.folder == "svd" else {})).sample
+    return _error(system.autoencoder.decode(z), wanted.transpose(0, 1)[None])
+
+
+# ---------------------------------------------------------------- whole pipelines
+
+
+def pipeline_error(layout: Layout, root: Path) -> float:
+    """Final latents from the same first noise, with the same steps and guidance."""
+    if layout.folder == "svd":
+        return svd_error(layout, root)
+    noise = initial_noise((4, FRAMES, SIDE // 8, SIDE // 8), [SEED])
+    common = {
+        "prompt": PROMPT, "negative_prompt": NEGATIVE, "num_inference_steps": STEPS, "guidance_scale": SCALE, "output_type": "latent",
+        "height": SIDE, "width": SIDE,
+    }  # fmt: skip
+    pipeline = layout.theirs(root)
+    if layout.pipeline == "StableDiffusionPipeline":
+        frames = [pipeline(**common, latents=noise[:, :, i]).images for i in range(FRAMES)]
+        wanted = torch.stack(frames, dim=2)
+    else:
+        wanted = pipeline(**common, num_frames=FRAMES, latents=noise).frames
+    return _error(latents(layout.ours(root), [Text(PROMPT, NEGATIVE)], guidance_scale=SCALE), wanted)
+
+
+def svd_error(layout: Layout, root: Path, scale: float = 3.0) -> float:
+    """Final latents of an animated picture: guidance ramp, picture noise and numbers included."""
+    from PIL import Image
+
+    picture = np.random.default_rng(6).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    noise = initial_noise((4, FRAMES, SIDE // 8, SIDE // 8), [SEED])
+    wanted = layout.theirs(root)(
+        Image.fromarray(picture), height=SIDE, width=SIDE, num_frames=FRAMES, num_inference_steps=STEPS, max_guidance_scale=scale, fps=6,
+        motion_bucket_id=90, noise_aug_strength=0.1, generator=augmentation_noise(SEED), latents=noise.transpose(1, 2), output_type="latent",
+    ).frames  # fmt: skip
+    conditions = [FirstFrame(picture), Motion(90), NoiseAugmentation(0.1)]
+    return _error(latents(layout.ours(root), conditions, guidance_scale=scale, fps=6.0), wanted.transpose(1, 2))
+
+
+def draft_error(root: Path) -> float:
+    """Final latents of Zeroscope's second stage: a clip noised to a strength and denoised again."""
+    from diffusers import VideoToVideoSDPipeline
+    from PIL import Image
+
+    clip = np.random.default_rng(8).integers(0, 256, (FRAMES, SIDE, SIDE, 3), dtype=np.uint8)
+    pipeline = _quiet(VideoToVideoSDPipeline.from_pretrained(root / "modelscope"))
+    vae = pipeline.vae
+    drawn = initial_noise((4, FRAMES, SIDE // 8, SIDE // 8), [SEED])
+
+    def prepared(video: Tensor, timestep: Tensor, *_: Any) -> Tensor:
+        """Their start, with the mean of the autoencoder where they draw from it, and our noise."""
+        z = vae.encode(video[0].transpose(0, 1)).latent_dist.mode() * vae.config.scaling_factor
+        return pipeline.scheduler.add_noise(z.transpose(0, 1)[None], drawn, timestep)
+
+    pipeline.prepare_latents = prepared
+    wanted = pipeline(
+        prompt=PROMPT, negative_prompt=NEGATIVE, output_type="latent", video=[Image.fromarray(frame) for frame in clip],
+        strength=0.6, num_inference_steps=STEPS, guidance_scale=SCALE,
+    ).frames  # fmt: skip
+    system = from_pretrained(root / "modelscope")
+    return _error(latents(system, [Text(PROMPT, NEGATIVE), Draft(clip, 0.6)], guidance_scale=SCALE), wanted)
+
+
+def latents(system: System, conditions: list[Condition], **asked: Any) -> Tensor:
+    """Our final latents (1, C, T, h, w) in float32."""
+    settings = settle(system, num_frames=FRAMES, height=SIDE, width=SIDE, num_inference_steps=STEPS, **asked)
+    request = resolve(tuple(conditions), settings.size, system.conditions)
+    return sample_latents(prepare(system, dtype="float32"), [request], settings, [SEED])
+
+
+def _quiet(pipeline: Any) -> Any:
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def _random(*shape: int, seed: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _error(got: Tensor, wanted: Tensor) -> float:
+    assert got.shape == wanted.shape, (got.shape, wanted.shape)
+    return float((got - wanted).abs().max())
+
+
+def measured(root: Path) -> Iterator[tuple[Row, float]]:
+    """Every row with its error, references' own warnings left out."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for row in rows():
+            yield row, row.measure(root)
+
+
+def table(root: Path) -> str:
+    """docs/parity.md, measured now."""
+    import diffusers
+    import transformers
+
+    lines = [f"| {row.layout} | {row.component} | {error:.1e} | {row.bound:.0e} |" for row, error in measured(write_folders(root))]
+    versions = f"torch {torch.__version__}, diffusers {diffusers.__version__}, transformers {transformers.__version__}"
+    return "\n".join([
+        "# Parity with the reference classes",
+        "",
+        "Largest absolute difference between flipbook and diffusers on the same random weights, float32 on a CPU: folders in the exact public layout,",
+        f"written by diffusers at tiny sizes ({FRAMES} frames of {SIDE} x {SIDE} pixels), read by `flipbook`. Pipelines start from the same noise and take the",
+        "same steps with the same guidance; Stable Video Diffusion with its guidance ramp and its noised picture.",
+        "",
+        "AnimateDiff and Stable Video Diffusion are read with `like=\"diffusers\"`: there diffusers computes a norm otherwise than the authors' code,",
+        "which flipbook follows unless told so.",
+        "",
+        f"Written by `scripts/parity`; {versions}.",
+        "",
+        "| layout | component | largest difference | bound |",
+        "|---|---|---|---|",
+        *lines,
+        "",
+    ])  # fmt: skip
+
+
+if __name__ == "__main__":
+    import os
+    import sys
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        text = table(Path(folder))
+    unfinished = Path(sys.argv[1]).with_suffix(".unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, sys.argv[1])
