@@ -79,13 +79,19 @@ class GroupNorm(nn.GroupNorm):
 
     def forward(self, x: Tensor, clip: Clip) -> Tensor:                     # type: ignore[override]
         if self.over == "frame":
-            return per_image(super().forward, x)
+            return per_image(self._images, x)
         if clip.still is None:
             b, t, h, w, c = x.shape
-            y = super().forward(x.reshape(b, t * h, w, c).permute(0, 3, 1, 2))
+            y = self._images(x.reshape(b, t * h, w, c).permute(0, 3, 1, 2))
             return y.permute(0, 2, 3, 1).reshape(b, t, h, w, c)
         still = clip.still[:, :, None, None, None]
-        return torch.where(still, per_image(super().forward, x), self._over_some(x, ~still))
+        return torch.where(still, per_image(self._images, x), self._over_some(x, ~still))
+
+    def _images(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W). On a CPU, torch 2.13's backward of a channels-last group norm writes the gradient of its input even where
+        nobody wants one, to address 0: behind frozen layers the picture goes in the other layout."""
+        behind_frozen = torch.is_grad_enabled() and self.weight.requires_grad and not x.requires_grad and x.device.type == "cpu"
+        return super().forward(x.contiguous() if behind_frozen else x)
 
     def _over_some(self, x: Tensor, counted: Tensor) -> Tensor:
         """Statistics over the frames where `counted` (B, T, 1, 1, 1), applied to all."""
