@@ -57,7 +57,7 @@ def reconstruction_of_small(small: Tensor) -> Energy:
     """
 
     def energy(x0: Tensor) -> Tensor:
-        down = unfold_frames(F.adaptive_avg_pool2d(fold_frames(x0), small.shape[-2:]), x0.shape[0])
+        down = unfold_frames(F.adaptive_avg_pool2d(fold_frames(x0), (small.shape[-2], small.shape[-1])), x0.shape[0])
         return (small - down).square().flatten(1).sum(1)
 
     return energy

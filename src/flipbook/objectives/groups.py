@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
-from flipbook.denoisers.unet import parameter_group
+from flipbook.systems import parameter_groups
 
-GROUPS = ("spatial", "temporal", "conditioning")
+GROUPS: tuple[str, ...] = parameter_groups.GROUPS
 
 Train = Mapping[str, Sequence[str] | str] | Sequence[str]
 """Parts that learn: names, `[denoiser]`, or names with groups, `{denoiser: temporal}`, `{denoiser: [temporal, conditioning]}`."""
@@ -30,27 +30,27 @@ def learn(parts: Mapping[str, nn.Module], train: Train) -> nn.ModuleDict:
     """Let the named groups require gradients and nothing else; returns the parts that hold them.
 
     Optimiser and average take up parameters that require gradients alone, so all others keep their bits.
-    Raises ValueError for parts that the system lacks, and for groups without a weight in them.
+    Raises ValueError for parts that the system lacks, and for groups that have no weight in a part.
     """
     chosen = groups_of(train)
     if strange := sorted(set(chosen) - set(parts)):
         raise ValueError(f"train={strange}: this system has no such part. Try some of {', '.join(parts)}.")
     for name, part in parts.items():
-        wanted, found = set(chosen.get(name, ())), set()
-        groups = group_names(part)
-        for key, parameter in part.named_parameters():
-            group = groups[key]
-            parameter.requires_grad_(group in wanted)
-            found.add(group)
-        if isinstance(train, Mapping) and (empty := wanted - found) and wanted != set(GROUPS):
-            raise ValueError(f"train.{name}={sorted(empty)}: this {type(part).__name__} has no weights of that group, only {', '.join(sorted(found))}.")
+        wanted, found = set(chosen.get(name, ())), set[str]()
+        for parameter, groups in _grouped(part):
+            parameter.requires_grad_(bool(groups & wanted))
+            found |= groups
+        if isinstance(train, Mapping) and wanted and not wanted & found:
+            raise ValueError(f"train.{name}={sorted(wanted)}: this {type(part).__name__} has no weights of that group, only {', '.join(sorted(found))}.")
     return nn.ModuleDict({name: parts[name] for name in chosen})
 
 
-def group_names(part: Any) -> dict[str, str]:
-    """The group of every weight of a part: what it says of itself (`temporal_parameters`), else what the names say."""
-    names = [name for name, _ in part.named_parameters()]
+def _grouped(part: Any) -> Iterator[tuple[nn.Parameter, frozenset[str]]]:
+    """Every weight with its groups: what the part says of itself (`temporal_parameters`), else the rule of denoisers."""
     if hasattr(part, "temporal_parameters"):
         temporal = {name for name, _ in part.temporal_parameters()}
-        return {name: "temporal" if name in temporal else "spatial" for name in names}
-    return {name: parameter_group(name) for name in names}
+        for name, parameter in part.named_parameters():
+            yield parameter, frozenset({"temporal" if name in temporal else "spatial"})
+        return
+    for name, parameter in part.named_parameters():
+        yield parameter, frozenset(parameter_groups.groups_of(name, part))

@@ -24,7 +24,7 @@ from flipbook.process.matrix import noise_levels
 from flipbook.process.path import Cosine
 from flipbook.process.process import Process
 from flipbook.steering import dynamic_threshold
-from flipbook.systems.base import Card, Stage, System, constant_guidance
+from flipbook.systems.base import Card, Group, Stage, System, constant_guidance
 
 Kind = Literal["base", "temporal", "spatial"]
 
@@ -47,7 +47,7 @@ CARD = Card(
     "William and Saharia, Chitwan and Whang, Jay and Gao, Ruiqi and others}, journal={arXiv:2210.02303}, year={2022}}",
 )
 
-_ALL = ("spatial", "temporal", "conditioning")
+_ALL: tuple[Group, ...] = ("spatial", "temporal", "conditioning")
 STAGES = (
     Stage(
         name="base", trains=_ALL, data="captioned clips at a low rate, with stills behind them", objective="conditioned",
@@ -92,7 +92,7 @@ class ImagenVideoConfig:
     @property
     def denoiser(self) -> UNetConfig:
         """The network of this stage."""
-        told = {} if self.kind == "base" else {"channel_door": 3, "vector": (Scalars(names=("level",), silent=False),)}
+        told: dict[str, Any] = {} if self.kind == "base" else {"channel_door": 3, "vector": (Scalars(names=("level",), silent=False),)}
         return UNetConfig(
             in_channels=3, widths=self.widths, depths=self.depths, transformers=self.transformers,
             mid_transformers=1 if any(self.transformers) else 0, heads=self.heads, groups=self.groups,

@@ -19,7 +19,7 @@ from flipbook.long.stage import levels_with_given
 from flipbook.process.process import Process
 from flipbook.process.spacing import leading
 from flipbook.process.vp import VP
-from flipbook.systems.base import Card, Stage, System
+from flipbook.systems.base import Card, Group, Stage, System
 
 Kind = Literal["prediction", "interpolation"]
 
@@ -42,7 +42,7 @@ CARD = Card(
     "Tianyu and Zhang, Yong and Shan, Ying and Chen, Qifeng}, journal={arXiv:2211.13221}, year={2022}}",
 )
 
-_ALL = ("spatial", "temporal", "conditioning")
+_ALL: tuple[Group, ...] = ("spatial", "temporal", "conditioning")
 PERTURBED = (0.0, 0.25)
 """Levels of known frames in training: the first 250 of 1000."""
 

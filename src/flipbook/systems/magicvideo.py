@@ -20,7 +20,7 @@ from flipbook.nn.inserts import FrameAdaptor, InsertTable
 from flipbook.nn.inserts.micro_conditioning import Scalars
 from flipbook.process.process import Process
 from flipbook.process.vp import VP
-from flipbook.systems.base import Card, Stage, System
+from flipbook.systems.base import Card, Group, Stage, System
 
 Kind = Literal["keyframes", "interpolation", "upscaler"]
 
@@ -42,7 +42,7 @@ CARD = Card(
     "Wang, Weimin and Yan, Hanshu and Lv, Weiwei and Zhu, Yizhe and Feng, Jiashi}, journal={arXiv:2211.11018}, year={2022}}",
 )
 
-_ALL = ("spatial", "temporal", "conditioning")
+_ALL: tuple[Group, ...] = ("spatial", "temporal", "conditioning")
 STAGES = (
     Stage(name="image", trains=("spatial",), data="captioned stills", objective="conditioned", parts=("denoiser", "text_encoder")),
     Stage(name="video", trains=_ALL, data="captioned clips at several rates", objective="conditioned"),
@@ -124,7 +124,7 @@ def cascade(models: dict[str, str] | None = None, *, num_frames: int = 16, gap: 
     """Keyframes, the frames between each pair of them, four times the size in chunks of as many frames as a pair has."""
     models = models or {kind: f"magicvideo-{kind}" for kind in get_args(Kind)}
     many = gap * (num_frames - 1) + 1
-    shape = {"height": height, "width": width}
+    shape: dict[str, Any] = {"height": height, "width": width}
     return Cascade("magicvideo", (
         CascadeStage(name="keyframes", makes="clip", model=models["keyframes"], num_frames=num_frames, fps=4.0, **shape),
         CascadeStage(name="between", makes="between", model=models["interpolation"], num_frames=many, fps=4.0 * gap, gap=gap, **shape),

@@ -166,7 +166,7 @@ def cascade(models: dict[str, str] | None = None, *, num_frames: int = 16, skip:
     """16 frames, 76 by completion between each pair, four times the size over frames, three times the size frame by frame."""
     models = models or {kind: f"make-a-video-{kind}" for kind in get_args(Kind)}
     many = skip * (num_frames - 1) + 1
-    large = {"num_frames": many, "fps": 8.0 * skip, "makes": "larger"}
+    large: dict[str, Any] = {"num_frames": many, "fps": 8.0 * skip, "makes": "larger"}
     return Cascade("make-a-video", (
         CascadeStage(name="decoder", makes="clip", model=models["decoder"], num_frames=num_frames, fps=8.0, height=height, width=width),
         CascadeStage(

@@ -23,7 +23,7 @@ from flipbook.nn.inserts.micro_conditioning import Classes
 from flipbook.process.process import Process
 from flipbook.process.vp import VP
 from flipbook.steering import dynamic_threshold
-from flipbook.systems.base import Card, Stage, System
+from flipbook.systems.base import Card, Group, Stage, System
 
 Kind = Literal["keyframes", "interpolation", "upscaler", "expert"]
 LEVELS = 1000
@@ -48,7 +48,7 @@ CARD = Card(
     "journal={arXiv:2309.15818}, year={2023}}",
 )
 
-_ALL = ("spatial", "temporal", "conditioning")
+_ALL: tuple[Group, ...] = ("spatial", "temporal", "conditioning")
 STAGES = (
     Stage(name="keyframes", trains=_ALL, data="captioned clips at 2 fps", objective="conditioned", parts=("denoiser", "text_encoder")),
     Stage(

@@ -17,7 +17,7 @@ from flipbook.encoders.wordlist import WORDS
 from flipbook.encoders.words import WordEncoder, WordEncoderConfig
 from flipbook.long.cascade import Cascade, CascadeStage
 from flipbook.long.known import by_channels, masked, plain
-from flipbook.nn.inserts import Insert, InsertTable
+from flipbook.nn.inserts import Insert, InsertTable, TemporalAttention
 from flipbook.nn.inserts.micro_conditioning import Scalars
 from flipbook.process.process import Process
 from flipbook.process.vp import VP
@@ -95,7 +95,7 @@ class VideoLDMConfig:
 
 def _small(row: Insert) -> Insert:
     """A row of the published table for the tiny image network."""
-    return replace(row, kind=replace(row.kind, heads=2)) if hasattr(row.kind, "heads") else row
+    return replace(row, kind=replace(row.kind, heads=2)) if isinstance(row.kind, TemporalAttention) else row
 
 
 TINY = VideoLDMConfig(
@@ -140,7 +140,7 @@ def cascade(models: dict[str, str] | None = None, *, num_frames: int = 8, height
     models = models or {kind: f"videoldm-{kind}" for kind in get_args(Kind)}
     few = 4 * (num_frames - 1) + 1
     many = 4 * (few - 1) + 1
-    shape = {"height": height, "width": width}
+    shape: dict[str, Any] = {"height": height, "width": width}
     return Cascade("videoldm", (
         CascadeStage(name="keyframes", makes="clip", model=models["keyframes"], num_frames=num_frames, fps=1.875, **shape),
         CascadeStage(name="between", makes="between", model=models["interpolation"], num_frames=few, fps=7.5, gap=4, **shape),

@@ -1,0 +1,85 @@
+"""Known frames on their way to a network: places, layouts, levels."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from flipbook.autoencoders.pixels import Pixels, PixelsConfig
+from flipbook.conditions import Size, empty_inputs
+from flipbook.long.known import Known, blended, by_channels, held, masked, noised, plain, resized
+from flipbook.process import Cosine, Process
+
+SYSTEM = SimpleNamespace(autoencoder=Pixels(PixelsConfig(patch=1, scale=1.0)), process=Process(Cosine(), "v"))
+
+
+def inputs(frames=9, side=4, seeds=(5,)):
+    size = Size(num_frames=frames, fps=8, height=side, width=side)
+    return empty_inputs(size, (3, frames, side, side), seeds)
+
+
+def ramp(places):
+    """Frames whose value is their number / 10."""
+    return torch.tensor([p / 10 for p in places])[None, :, None, None].expand(3, -1, 4, 4)
+
+
+def entered(layout, places, frames=9):
+    known, mask, _ = noised(SYSTEM, [Known(frames=ramp(places), places=tuple(places))], inputs(frames))
+    return layout(known, mask)
+
+
+def test_masked_frames_stand_at_their_places_beside_the_mask():
+    x = entered(masked, [0, 4, 8])
+    assert x.shape[1] == 4
+    assert x[0, 3, :, 0, 0].tolist() == [1, 0, 0, 0, 1, 0, 0, 0, 1]
+    torch.testing.assert_close(x[0, 0, :, 0, 0], torch.tensor([0, 0, 0, 0, 0.4, 0, 0, 0, 0.8]))
+
+
+def test_blended_frames_run_straight_from_one_known_frame_to_the_next():
+    x = entered(blended, [0, 4, 8])
+    torch.testing.assert_close(x[0, 0, :, 0, 0], torch.arange(9) / 10)
+    lone = entered(blended, [3])
+    torch.testing.assert_close(lone[0, 0, :, 0, 0], torch.full((9,), 0.3))
+
+
+def test_held_frames_stay_until_the_next_known_one():
+    torch.testing.assert_close(entered(held, [0, 4, 8])[0, 0, :, 0, 0], torch.tensor([0, 0, 0, 0, 0.4, 0.4, 0.4, 0.4, 0.8]))
+
+
+@pytest.mark.parametrize(("layout", "channels"), [(masked, 4), (blended, 4), (held, 3), (plain, 3)])
+def test_nothing_known_is_zeros(layout, channels):
+    entrance = by_channels(layout, told_as=1.0)
+    for lead in (entrance.enter, entrance.null):
+        doors = lead(SYSTEM, [()], inputs()).doors
+        assert doors.channels.shape == (1, channels, 9, 4, 4)
+        assert not doors.channels.any()
+        assert doors.vector.tolist() == [[0.0]]
+
+
+def test_noise_of_a_known_frame_belongs_to_the_sample_and_the_place():
+    known = lambda places, seeds: noised(SYSTEM, [Known(frames=ramp(places), places=tuple(places), level=0.5)], inputs(seeds=seeds))
+    both, one = known([2, 6], (5,)), known([6], (5,))
+    assert torch.equal(both[0][:, :, 6], one[0][:, :, 6])
+    assert not torch.equal(one[0], known([6], (6,))[0])
+    assert both[2].item() == 0.5
+
+
+def test_the_level_that_is_told_may_be_another_one():
+    doors = by_channels(plain, told_as=999.0).enter(SYSTEM, [(Known(frames=ramp(range(9)), level=0.0, declared=0.5),)], inputs()).doors
+    assert doors.vector.item() == pytest.approx(499.5)
+
+
+def test_small_frames_are_enlarged_and_large_ones_averaged():
+    small = torch.rand(1, 3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(resized(small, 4, 4), small)
+    torch.testing.assert_close(resized(resized(small, 4, 4), 2, 2)[0, 0, 0, 0, 0], small[0, 0, 0, :2, :2].mean())
+    torch.testing.assert_close(resized(torch.full((1, 3, 2, 4, 4), 0.3), 16, 16), torch.full((1, 3, 2, 16, 16), 0.3))
+
+
+def test_frames_without_a_place_are_refused():
+    with pytest.raises(ValueError, match="2 known frames at places"):
+        noised(SYSTEM, [Known(frames=ramp([0, 1]), places=(0,))], inputs())
+    with pytest.raises(ValueError, match="clip of 9 frames"):
+        noised(SYSTEM, [Known(frames=ramp([0]), places=(9,))], inputs())
