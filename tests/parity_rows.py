@@ -7,7 +7,7 @@ References are followed by `like="diffusers"`; where the authors' code differs, 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -233,12 +233,12 @@ def measured(root: Path) -> Iterator[tuple[Row, float]]:
             yield row, row.measure(root)
 
 
-def table(root: Path) -> str:
-    """docs/parity.md, measured now."""
+def page(results: Iterable[tuple[Row, float]]) -> str:
+    """docs/parity.md of measured rows."""
     import diffusers
     import transformers
 
-    lines = [f"| {row.layout} | {row.component} | {error:.1e} | {row.bound:.0e} |" for row, error in measured(write_folders(root))]
+    lines = [f"| {row.layout} | {row.component} | {error:.1e} | {row.bound:.0e} |" for row, error in results]
     versions = f"torch {torch.__version__}, diffusers {diffusers.__version__}, transformers {transformers.__version__}"
     return "\n".join([
         "# Parity with the reference classes",
@@ -265,7 +265,7 @@ if __name__ == "__main__":
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        text = table(Path(folder))
+        text = page(measured(write_folders(Path(folder))))
     unfinished = Path(sys.argv[1]).with_suffix(".unfinished")
     unfinished.write_text(text, encoding="utf-8")
     os.replace(unfinished, sys.argv[1])

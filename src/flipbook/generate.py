@@ -6,7 +6,7 @@ import copy
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -72,14 +72,19 @@ class Prepared:
 
 
 def prepare(
-    system: System, *, dtype: torch.dtype | str | None = None, compile: bool = False, source: str | None = None
+    system: System,
+    *,
+    dtype: torch.dtype | str | None = None,
+    compile: bool = False,
+    source: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Prepared:
     """Do what no request changes: cast the denoiser's weights, compile it, take the weights' fingerprint.
 
     dtype:  of the denoiser's weights and products; the state, the autoencoder and the text encoder stay as they are.
             None: what is fastest on this device.
     compile: raises ValueError on a CPU without a C++ compiler.
-    source: the name or folder that `flipbook.load` finds the model by.
+    source: the name or folder that `flipbook.load` finds the model by, with its `options`.
     """
     device = next(system.denoiser.parameters()).device
     if dtype is None:
@@ -96,7 +101,7 @@ def prepare(
         "source": source,
         "card_sha256": card_hash(system.card),
         "weights_sha256": weights_hash(system),
-    }
+    } | ({"options": dict(options)} if options else {})
     return Prepared(system=system, net=net, dtype=dtype, compiled=compile, record=record)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +29,18 @@ class UnknownWords(UserWarning):
 class Model:
     """A system, where it came from, and its card. `source` is the name or folder that finds it again."""
 
-    def __init__(self, system: System, *, source: str | None = None, compile: bool = False):
-        self.system, self.source, self.compile = system, source, compile
+    def __init__(self, system: System, *, source: str | None = None, compile: bool = False, options: Mapping[str, Any] | None = None):
+        self.system, self.source, self.compile, self.options = system, source, compile, dict(options or {})
         self._prepared: dict[torch.dtype | str | None, Prepared] = {}
 
     @classmethod
     def from_pretrained(
-        cls, name_or_folder: str | Path = "thumb", *, device: torch.device | str = "cpu", compile: bool = False
+        cls, name_or_folder: str | Path = "thumb", *, device: torch.device | str = "cpu", compile: bool = False, **options: Any
     ) -> Model:
         """See `flipbook.load`."""
-        system = from_pretrained(model_folder(name_or_folder), device=device)
-        return cls(system, source=str(name_or_folder), compile=compile)
+        options = {key: str(value) for key, value in options.items() if value is not None}
+        system = from_pretrained(model_folder(name_or_folder), device=device, **options)
+        return cls(system, source=str(name_or_folder), compile=compile, options=options)
 
     def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> Path:
         """Write the model as a folder; see `flipbook.save_pretrained`."""
@@ -66,7 +67,7 @@ class Model:
             [text for request in requests for text in (text_of(request).prompt, text_of(request).negative_prompt)]
         )
         if dtype not in self._prepared:
-            self._prepared[dtype] = prepare(self.system, dtype=dtype, compile=self.compile, source=self.source)
+            self._prepared[dtype] = prepare(self.system, dtype=dtype, compile=self.compile, source=self.source, options=self.options)
         videos = generate(self._prepared[dtype], requests, **settings)
         single = _is_one(conditions) and settings.get("num_videos", 1) == 1
         return videos[0] if single else videos
@@ -80,12 +81,17 @@ class Model:
             warnings.warn(UnknownWords(words), stacklevel=3)
 
 
-def load(name_or_folder: str | Path = "thumb", *, device: torch.device | str = "cpu", compile: bool = False) -> Model:
-    """A shipped model by name, or any model folder. Raises ValueError if there is none, or it is not whole.
+def load(
+    name_or_folder: str | Path = "thumb", *, device: torch.device | str = "cpu", compile: bool = False, **options: Any
+) -> Model:
+    """A shipped model by name, any model folder, ours or that of a public pipeline, or a hub id, "owner/name" (extra `hub`).
 
     compile: spend half a minute once to make every video faster.
+    options: for public pipelines: motion_adapter, a folder that sets an image pipeline in motion; like="diffusers" to compute as that
+             reference where it differs from the authors' code; variant, "fp16" or "bf16" files.
+    Raises ValueError if there is no such model, or it is not whole.
     """
-    return Model.from_pretrained(name_or_folder, device=device, compile=compile)
+    return Model.from_pretrained(name_or_folder, device=device, compile=compile, **options)
 
 
 def _is_one(conditions: Any) -> bool:

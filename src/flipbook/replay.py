@@ -59,8 +59,9 @@ def replay(
         raise ValueError(
             f"{path} was made from weights in memory, which have no name. Save them and say --model FOLDER."
         )
-    system = from_pretrained(model_folder(source), device=recipe["machine"]["device"])
-    ready = prepare(system, dtype=dtype, compile=compile, source=recipe["model"]["source"])
+    options = {} if model else recipe["model"].get("options", {})
+    system = from_pretrained(model_folder(source), device=recipe["machine"]["device"], **options)
+    ready = prepare(system, dtype=dtype, compile=compile, source=recipe["model"]["source"], options=options)
     threads = torch.get_num_threads()
     torch.set_num_threads(recipe["machine"]["threads"])
     try:

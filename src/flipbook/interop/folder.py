@@ -126,6 +126,8 @@ def model_folder(name_or_folder: str | Path) -> Path:
             f"{path} holds no {INDEX}: it is not a model folder. Try the `model` folder of a training's output."
         )
     shipped = shipped_models()
+    if len(path.parts) == 2 and not str(name_or_folder).startswith((".", "/", "~")):
+        return _downloaded(str(name_or_folder))
     if not shipped and len(path.parts) == 1:
         raise ValueError(
             f"model {str(path)!r}: this installation carries no weights. Train them with `flipbook train recipes/...`, "
@@ -134,6 +136,21 @@ def model_folder(name_or_folder: str | Path) -> Path:
     raise ValueError(
         f"model {str(path)!r} is neither a folder nor shipped with flipbook. {nearest(str(path), shipped)}"
     )
+
+
+def _downloaded(hub_id: str) -> Path:
+    """The folder of a hub's model, from its cache or the network; weights in safetensors files alone."""
+    try:
+        hub = importlib.import_module("huggingface_hub")
+    except ImportError as error:
+        raise ValueError(f"model {hub_id!r} is no folder, and as a hub id it needs huggingface_hub. Try pip install 'flipbook[hub]'.") from error
+    try:
+        return Path(hub.snapshot_download(hub_id, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"]))
+    except Exception as error:                                              # the hub's own errors are many, and change
+        raise ValueError(
+            f"model {hub_id!r} is neither a folder nor could it be read from the hub ({type(error).__name__}). "
+            "Try the path of a folder that is there, or the same again when the network is."
+        ) from error
 
 
 def shipped_models() -> list[str]:

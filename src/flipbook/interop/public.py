@@ -12,7 +12,7 @@ import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from safetensors.torch import save_file
@@ -77,6 +77,8 @@ def load_pipeline(
     motion_adapter: folder of a motion adapter that sets an image pipeline in motion (AnimateDiff).
     Raises ValueError for a pipeline or class that is not known, and for parts that are missing or do not fit, by name.
     """
+    if like not in get_args(Like):
+        raise ValueError(f"like={like!r} is unknown. Try {' or '.join(map(repr, get_args(Like)))}.")
     folder = Path(folder)
     index = _read_json(folder / "model_index.json")
     name = str(index.get("_class_name"))
