@@ -41,7 +41,8 @@ class Clip(EachClip):
         images = unit(tensors(model.get_image_features(**processor(images=shown, return_tensors="pt"))))   # (n, D)
         columns: Row = {"clip_sim": None, "clip_vectors": [pack_vector(image.numpy()) for image in images]}
         if row["caption"]:
-            words = processor(text=[row["caption"]], return_tensors="pt", padding=True, truncation=True)
+            longest = model.config.text_config.max_position_embeddings   # not every folder's tokenizer says so
+            words = processor(text=[row["caption"]], return_tensors="pt", padding=True, truncation=True, max_length=longest)
             text = unit(tensors(model.get_text_features(**words)))                                         # (1, D)
             columns["clip_sim"] = float((images @ text.T).mean())
         if self.embedding:
