@@ -251,7 +251,10 @@ def level_matrix(system: System, settings: Settings, inputs: Inputs) -> Tensor:
     if len(places) > 1:
         raise ValueError(f"the videos of one batch have different given frames, {sorted(places)}. Try batch_size=1.")
     matrix = system.levels(settings.num_inference_steps, settings.num_frames, given=places.pop())
-    return matrix if inputs.draft is None else from_strength(matrix, inputs.strength)
+    if inputs.draft is None:
+        return matrix
+    matrix = from_strength(matrix, inputs.strength)
+    return matrix if len(matrix) > 1 else torch.zeros_like(matrix)  # no step is run: the draft stays as it is, with no noise of a last level
 
 
 def frame_index(system: System, settings: Settings) -> Tensor:

@@ -1,0 +1,69 @@
+"""Stages of training: what a stage does not train keeps every bit."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+import torch
+
+from flipbook import systems
+from flipbook.nn.doors import Doors
+from flipbook.systems.parameter_groups import GROUPS, groups_of, names, train_only
+
+NAMES = ("stable-diffusion", "animatediff", "modelscope", "svd", "videocrafter", "lavie")
+
+
+def one_step(net: torch.nn.Module) -> None:
+    """One step of AdamW, weight decay and all, on whatever learns."""
+    config = net.config
+    doors = Doors(
+        tokens=torch.randn(1, 3, config.text_dim), channels=torch.randn(1, config.channel_door, 2, 8, 8) if config.channel_door else None,
+        vector=torch.full((1, sum(part.width for part in config.vector)), 3.0) if config.vector else None,
+    )  # fmt: skip
+    optimiser = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], lr=0.01, weight_decay=0.1)
+    net(torch.randn(1, config.in_channels, 2, 8, 8), torch.tensor([0.5]), doors).square().mean().backward()
+    optimiser.step()
+
+
+def random_net(name: str) -> torch.nn.Module:
+    torch.manual_seed(0)
+    net = systems.build(name, tiny=True).denoiser
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return net
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stage_moves_its_groups_and_leaves_every_other_bit(name):
+    module = importlib.import_module(systems.SYSTEMS[name])
+    for stage in module.STAGES:
+        net = random_net(name)
+        learning = set(train_only(net, stage.trains))
+        before = {key: value.detach().clone() for key, value in net.named_parameters()}
+        one_step(net)
+        for key, value in net.named_parameters():
+            assert torch.equal(value, before[key]) != (key in learning), (stage.name, key)
+
+
+def test_every_weight_is_in_a_group_and_inserts_alone_are_temporal():
+    for name in NAMES:
+        net = random_net(name)
+        assert set(names(net, GROUPS)) == {key for key, _ in net.named_parameters()}
+        temporal = names(net, ["temporal"])
+        assert all(".inserts." in key or key.startswith("inserts.") for key in temporal)
+        assert bool(temporal) == (name != "stable-diffusion")
+
+
+def test_the_first_convolution_belongs_to_the_condition_where_it_reads_one():
+    assert groups_of("conv_in.weight", random_net("svd")) == {"spatial", "conditioning"}
+    assert groups_of("conv_in.weight", random_net("animatediff")) == {"spatial"}
+    assert groups_of("vector.0.enter.weight", random_net("svd")) == {"conditioning"}
+
+
+def test_unknown_and_empty_groups_are_refused():
+    with pytest.raises(ValueError, match="not known"):
+        train_only(random_net("animatediff"), ["motion"])
+    with pytest.raises(ValueError, match="hold no parameter"):
+        train_only(random_net("stable-diffusion"), ["temporal"])
