@@ -73,7 +73,9 @@ def test_everything_is_listed_with_what_it_needs_and_what_is_refused(capsys):
     assert code == 0
     for said in ("fvd-stylegan-v-16f", "needs weights: a CLIP folder", "not: aesthetic quality, imaging quality"):
         assert said in out
-    assert json.loads(run(capsys, "list", "--json")[0])["psnr"]["sees"]
+    listed = json.loads(run(capsys, "list", "--json")[0])
+    assert listed["psnr"]["sees"]
+    assert (listed["psnr"]["tested"], listed["lpips"]["tested"]) == (True, False)
 
 
 def test_what_cannot_be_measured_is_an_error_in_one_line(folders, capsys):

@@ -17,9 +17,9 @@ from flipbook.metrics.measure import measure
 from flipbook.metrics.protocols import PROTOCOLS
 from flipbook.shapes import pixels_to_tensor, tensor_to_pixels
 
-SINGLE = [(name, kind) for name, m in METRICS.items() if not m.needs.startswith("weights") and m.kind != "sets" for kind in sorted(m.sees)]
-REWARDED = [(name, kind) for name, m in METRICS.items() if not m.needs.startswith("weights") for kind in sorted(m.rewards)]
-SETS = [(name, kind) for name, m in METRICS.items() if not m.needs and m.kind == "sets" for kind in sorted(m.sees)]
+SINGLE = [(name, kind) for name, m in METRICS.items() if m.is_tested and m.kind != "sets" for kind in sorted(m.sees)]
+REWARDED = [(name, kind) for name, m in METRICS.items() if m.is_tested for kind in sorted(m.rewards)]
+SETS = [(name, kind) for name, m in METRICS.items() if m.is_tested and m.kind == "sets" for kind in sorted(m.sees)]
 
 
 @cache
@@ -98,6 +98,12 @@ def test_a_network_that_was_never_trained_is_a_control_with_another_fingerprint(
     assert a.sha256 != b.sha256
     assert random_world_features(0).sha256 == a.sha256
     torch.testing.assert_close(a.encode(world()[:2]), a.encode(world()[:2]))
+
+
+def test_what_needs_weights_that_are_not_here_is_marked_as_a_claim_that_nobody_tested():
+    assert not METRICS["lpips"].is_tested
+    assert not METRICS["fvd"].is_tested
+    assert all(METRICS[name].is_tested for name in ("psnr", "motion", "world-features"))
 
 
 def test_every_metric_that_the_project_defines_claims_the_five_kinds_or_says_less():

@@ -69,7 +69,7 @@ def _catalogue() -> dict[str, dict[str, Any]]:
     return {
         name: {
             "kind": m.kind, "says": m.says, "needs": m.needs, "higher_is_better": m.higher_is_better,
-            "sees": sorted(m.sees), "rewards": sorted(m.rewards),
+            "sees": sorted(m.sees), "rewards": sorted(m.rewards), "tested": m.is_tested,
         }
         for name, m in METRICS.items()
     }  # fmt: skip

@@ -1,7 +1,8 @@
 """Every metric by name: what it is a number of, what it needs, and which kinds of damage it claims to see.
 
 `sees` is a claim that the tests hold: over five strengths of that damage the metric gets strictly worse (where neither direction is better, it
-strictly falls or rises). What is not listed it may miss or even reward, as consistency rewards a frozen clip.
+strictly falls or rises). What is not listed it may miss or even reward, as consistency rewards a frozen clip. Of metrics whose weights the user
+brings it is a claim and no more: `is_tested` is False.
 """
 
 from __future__ import annotations
@@ -28,6 +29,11 @@ class Metric:
     higher_is_better: bool | None = False
     sees: frozenset[str] = frozenset()
     rewards: frozenset[str] = frozenset()
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether tests hold what `sees` and `rewards` claim; they cannot where the user brings the weights."""
+        return not self.needs.startswith("weights")
 
 
 def _all(*names: str) -> frozenset[str]:
