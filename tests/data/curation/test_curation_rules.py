@@ -13,7 +13,7 @@ pytest.importorskip("cv2", reason="curation needs the extra `data`")
 
 from flipbook.data.curation.cut import Cut
 from flipbook.data.curation.dedup import Dedup, copies_of
-from flipbook.data.curation.detector import Border
+from flipbook.data.curation.detector import Border, Signals, find_borders
 from flipbook.data.curation.ledger import digest, dumps, pack_vector, read_rows, write_rows
 from flipbook.data.curation.overlay import find_text, text_lines
 from flipbook.data.curation.pack import Pack
@@ -51,6 +51,13 @@ def test_a_long_shot_is_divided_evenly_and_a_short_one_is_dropped_with_its_lengt
     assert (short["keep"], short["drop_rule"]) == (False, "shot too short")
     assert "10 frames" in short["drop_reason"]
     assert all("keep" not in shot for shot in others)
+
+
+def test_a_shot_that_breaks_all_the_time_is_wild_and_not_cut_at_every_frame():
+    wild = Signals(np.full(40, 5.0), np.zeros((3, 40)), np.zeros((3, 40)))
+    assert find_borders(wild, threshold=4.0) == []
+    wild.breaks[17] = 30.0
+    assert [border.frame for border in find_borders(wild, threshold=4.0)] == [17]
 
 
 def slides(*shots: tuple[int, int, str | None, float, str]) -> list[bool]:

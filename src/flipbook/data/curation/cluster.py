@@ -29,7 +29,7 @@ def on_ray(address: str) -> Spread:
         if not ray.is_initialized():
             ray.init(address=None if address == "local" else address, log_to_driver=False, include_dashboard=False)
             data.DataContext.get_current().enable_progress_bars = False
-        work = _work([(stage.name, stage.model_dump(mode="json")) for stage in stages])
+        work = worker_of([(stage.name, stage.model_dump(mode="json")) for stage in stages])
         items = [{"number": i, "row": dumps(row)} for i, row in enumerate(rows)]
         for found in data.from_items(items).map(work).iter_rows():
             yield found["number"], json.loads(found["rows"])
@@ -37,8 +37,8 @@ def on_ray(address: str) -> Spread:
     return spread
 
 
-def _work(options: list[tuple[str, dict[str, Any]]]) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """What a worker does with one item; rows travel as text, so that columns of any kind survive tables."""
+def worker_of(options: list[tuple[str, dict[str, Any]]]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """What a worker does with one item, {"number", "row"} to {"number", "rows"}; rows travel as text, so that columns of any kind survive tables."""
 
     def work(item: dict[str, Any]) -> dict[str, Any]:
         import json
