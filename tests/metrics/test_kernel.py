@@ -55,6 +55,14 @@ def test_kvd_agrees_with_torchmetrics_on_the_same_features():
     assert polynomial_mmd(x, y, KVD) == pytest.approx(float(theirs), abs=1e-4)
 
 
+def test_kvd_is_the_cubic_kernel_without_the_diagonal():
+    """k(x, y) = (x . y / D + 1)^3 written out, for where torchmetrics (which wants torchvision for it) is not at hand."""
+    x, y = pairs(3, gap=0.2)
+    k = lambda a, b: (a @ b.T / 16 + 1) ** 3
+    within = lambda z: (k(z, z).sum() - np.trace(k(z, z))) / (60 * 59)
+    assert polynomial_mmd(x, y, KVD) == pytest.approx(within(x) + within(y) - 2 * k(x, y).mean(), rel=1e-10)
+
+
 def test_jedi_is_a_degree_two_kernel_without_offset_and_with_the_diagonal_times_a_hundred():
     x, y = pairs(4, gap=0.2)
     k = lambda a, b: np.square(a @ b.T / 16).mean()
@@ -110,3 +118,17 @@ def test_an_interval_is_a_function_of_its_seed_and_shrinks_with_the_number_of_cl
     assert (low, high) == bootstrap(polynomial_mmd, few, draws=40) != bootstrap(polynomial_mmd, few, draws=40, seed=1)
     narrow = bootstrap(polynomial_mmd, many, draws=40)
     assert narrow[1] - narrow[0] < 0.6 * (high - low)
+
+
+def test_an_interval_lies_around_its_value_though_redrawn_sets_lie_further_apart():
+    """With many dimensions rows drawn twice move a Frechet distance by more than its spread; the plain percentiles leave the value out."""
+    sets = pairs(8, 30, 20, gap=0.5)
+    low, high = bootstrap(frechet_from_features, sets, draws=40)
+    assert low < frechet_from_features(*sets) < high
+
+
+def test_an_interval_of_a_difference_of_means_has_the_width_of_the_normal_law():
+    """Both sides are redrawn, each by itself: sets that are equal row by row still leave the difference open."""
+    rows = np.random.default_rng(9).standard_normal((200, 1))
+    low, high = bootstrap(lambda x, y: float(x.mean() - y.mean()), (rows, rows), draws=400)
+    assert high - low == pytest.approx(2 * 1.96 * rows.std() * np.sqrt(2 / 200), rel=0.15)

@@ -41,6 +41,7 @@ def test_a_field_that_only_one_side_knows_is_a_difference():
 
 def test_numbers_of_two_metrics_are_not_compared():
     other = dataclasses.replace(measurement(), fingerprint=Fingerprint("fvd", FIELDS))
+    assert other.fingerprint.hash != measurement().fingerprint.hash
     with pytest.raises(IncomparableNumbers, match="metric: world-features against fvd"):
         compare(measurement(), other)
 

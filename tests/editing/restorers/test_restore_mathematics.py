@@ -12,7 +12,8 @@ from flipbook.editing.restorers import auto_levels, equalise, levels, match_colo
 from flipbook.editing.restorers.colour import monge_map, statistics
 from flipbook.editing.restorers.common import gaussian_blur, smooth_over_time, unit_frames, with_unit_frames
 from flipbook.editing.restorers.deflicker import gain_between
-from flipbook.editing.restorers.levels import luma, to_linear, to_stored
+from flipbook.editing.restorers.hold import maps_to_first
+from flipbook.editing.restorers.levels import limited_tables, luma, to_linear, to_stored
 from flipbook.video import Video
 
 
@@ -72,6 +73,21 @@ def test_matched_colours_have_the_mean_of_the_reference():
     assert np.array_equal(half.frames, clip.frames)
 
 
+def test_matched_colours_have_the_contrast_and_the_hues_of_the_reference():
+    clip, other = (with_unit_frames(Video(np.zeros((1, 64, 64, 3), np.uint8), 8.0), colours(seed)) for seed in (0, 1))
+    (_, had), (_, goal) = statistics(unit_frames(clip)), statistics(unit_frames(other))
+    _, got = statistics(unit_frames(match_colour(clip, reference=other, cuts=[])))
+    assert (got - goal).norm() < 0.2 * (had - goal).norm()                            # some colours leave the range
+
+
+def test_when_the_scenery_is_gone_the_last_map_of_colour_is_kept():
+    generator = torch.Generator().manual_seed(0)
+    scenery, other = torch.rand(2, 3, 40, 40, generator=generator) * 0.6 + 0.2
+    maps = maps_to_first(torch.stack([scenery, scenery + 0.05, other]))
+    torch.testing.assert_close(maps[1], torch.tensor([[0.0] * 3] * 3 + [[-0.05] * 3]), atol=2e-3, rtol=0)
+    assert torch.equal(maps[2], maps[1])
+
+
 def test_a_gain_is_found_though_a_third_of_the_picture_is_something_else():
     before = torch.rand(3000, generator=torch.Generator().manual_seed(0)) * 0.6 + 0.1
     now = 1.07 * before
@@ -108,6 +124,28 @@ def test_local_equalisation_raises_contrast_and_strength_zero_is_the_identity():
     video = Video(damage.stored(draw("sky", 2).frames * 0.4 + 80), 8.0)
     assert equalise(video, cuts=[]).frames.std() > 1.2 * video.frames.std()
     assert np.array_equal(equalise(video, cuts=[], strength=0.0).frames, video.frames)
+
+
+def test_a_nearly_plain_clip_is_stretched_fourfold_at_most():
+    frames = damage.stored(np.random.default_rng(0).normal(120, 4, (6, 32, 32, 1)).repeat(3, -1))
+    assert auto_levels(Video(frames, 8.0), cuts=[]).frames.std() == pytest.approx(4 * frames.std(), rel=0.05)
+
+
+def test_the_table_of_a_plain_picture_spans_the_range_and_is_hardly_steeper_than_its_limit():
+    """All of one value: without the limit a step from 0 to 1. What is cut off lifts all bins alike, by less than the identity."""
+    table = limited_tables(torch.full((1, 16, 16), 0.5), 2.0, 2)                     # (1, BINS, 2, 2)
+    assert 64 * table.diff(dim=1).max() <= 2 + 1
+    assert table[:, 0].max() < 0.02
+    assert table[:, -1].min() > 0.98
+
+
+def test_local_contrast_does_not_pump_when_something_bright_comes_in():
+    """The wall beside it changes by the course of the tables, over many frames, and not at once."""
+    frames = np.repeat(damage.stored(draw("sky", 2, frames=[0]).frames * 0.4 + 80), 16, 0)
+    frames[8:, :12, :12] = 255
+    wall = equalise(Video(frames, 8.0), cuts=[]).frames[:, 12:24, :12].astype(float)
+    steps = np.abs(np.diff(wall, axis=0)).mean((1, 2, 3))
+    assert steps[7] < 0.25 * np.abs(wall[-1] - wall[0]).mean()
 
 
 def test_options_that_cannot_work_are_refused():

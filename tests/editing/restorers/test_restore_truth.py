@@ -69,6 +69,42 @@ def test_denoising_leaves_a_clean_clip_bit_for_bit(clip):
         assert np.array_equal(restorer(clip, cuts=[]).frames, clip.frames)
 
 
+def test_a_thing_that_comes_from_behind_leaves_no_ghost_in_strong_noise():
+    """A bright square is uncovered all at once. No flow explains it, so nothing of one frame may enter the other: an average
+    without the gate moves the frames on both sides by 20 grey levels, which the bound of four standard deviations lets through.
+    """
+    pytest.importorskip("cv2")
+    frames = np.full((12, 48, 48, 3), 90, np.uint8)
+    frames[6:, 12:36, 12:36] = 200
+    restored = denoise(Video(damage.noisy(frames, 16), 8.0), cuts=[]).frames
+    inside = restored[5:7, 16:32, 16:32].mean((1, 2, 3))
+    assert inside == pytest.approx([90, 200], abs=4)
+
+
+def test_denoising_follows_the_motion_of_what_has_texture():
+    """A wall of strong texture that the camera passes at 3 pixels a frame: without the flow no two frames would agree anywhere."""
+    pytest.importorskip("cv2")
+    rough = np.random.default_rng(0).normal(0, 1, (1, 64, 96, 1)) * 500 + 128
+    wall = damage.blurred(np.clip(rough, -1000, 1200), 2.0).repeat(3, -1)[0]
+    frames = np.stack([wall[:, 3 * t : 3 * t + 64] for t in range(10)])
+    assert gained(Video(frames, 8.0), damage.noisy(frames, 10), denoise) > 3
+
+
+def test_the_last_frame_is_denoised_as_well_as_the_first():
+    pytest.importorskip("cv2")
+    noisy = Video(damage.noisy(draw("figures", 1).frames[:5], 10), 8.0)
+    backwards = denoise(replace(noisy, frames=noisy.frames[::-1].copy()), cuts=[], noise=0.04).frames[::-1]
+    np.testing.assert_array_equal(denoise(noisy, cuts=[], noise=0.04).frames, backwards)
+
+
+def test_no_value_changes_by_more_than_noise_could_have_changed_it():
+    """Told that there is little noise, denoising takes what differs by more for texture: 0.7 of four standard deviations at most."""
+    pytest.importorskip("cv2")
+    frames = damage.noisy(np.full((6, 32, 32, 3), 120, np.uint8), 20)
+    change = np.abs(denoise(Video(frames, 8.0), cuts=[], noise=0.01).frames.astype(int) - frames)
+    assert 6 <= change.max() <= 0.7 * 4 * 0.01 * 255 + 1
+
+
 def test_a_moving_edge_keeps_its_gradient_under_denoising():
     """A vertical edge that moves two pixels a frame, in noise: its steepest step stays above 90 % of the clean one."""
     pytest.importorskip("cv2")
@@ -85,6 +121,12 @@ def test_flicker_falls_tenfold(clip, amplitude):
     steady = deflicker(spoilt, cuts=[])
     assert value("flicker", steady) - value("flicker", clip) < 0.1 * value("flicker", spoilt)
     assert psnr(steady.frames, clip.frames) > psnr(spoilt.frames, clip.frames) + 8
+
+
+def test_each_colour_has_a_flicker_of_its_own():
+    clip = clean("figures", 1)
+    sign = np.where(np.arange(len(clip)) % 2, 1.0, -1.0)[:, None, None, None] * np.array([1.0, 0.0, -1.0])
+    assert gained(clip, damage.stored(clip.frames * (1 + 0.06 * sign)), deflicker) > 8
 
 
 def test_deflicker_leaves_a_steady_clip_as_it_is(clip):
