@@ -35,8 +35,8 @@ body { margin: 0 auto; max-width: 1180px; padding: 32px 20px 80px; background: v
 h1 { font-size: 26px; margin: 0 } h2 { font-size: 19px; margin: 36px 0 8px } p, small, figcaption { color: var(--soft) }
 svg text { fill: var(--ink); font: 13px system-ui, sans-serif } svg .soft { fill: var(--soft); font-size: 11px }
 .kept { fill: var(--kept) } .gone { fill: var(--gone) }
-.charts, .clips { display: flex; flex-wrap: wrap; gap: 16px } figure { margin: 0; max-width: 250px }
-figure img { display: block; border-radius: 4px } figcaption { font-size: 12px; overflow-wrap: anywhere }
+.charts, .clips { display: flex; flex-wrap: wrap; gap: 16px } figure { margin: 0; width: 250px }
+figure img { display: block; max-width: 100%; border-radius: 4px } figcaption { font-size: 12px; overflow-wrap: anywhere }
 li { margin: 2px 0 }
 """
 
