@@ -53,6 +53,17 @@ def test_with_the_true_flow_the_world_s_own_frames_are_met(seed):
     assert psnr(np.stack(middle), truth) > psnr(blend, truth) + 5
 
 
+def test_what_only_one_frame_shows_comes_from_that_frame():
+    """A square jumps by its own width. Half-way, the wall behind it is seen afterwards only, the wall before it was seen before only."""
+    before, after = (np.full((32, 64, 3), 60, np.uint8) for _ in range(2))
+    before[8:24, 8:24] = after[8:24, 24:40] = 220
+    forward, backward = torch.zeros(1, 2, 32, 64), torch.zeros(1, 2, 32, 64)
+    forward[:, 0, 8:24, 8:24], backward[:, 0, 8:24, 24:40] = 16, -16
+    middle = between(before, after, forward, backward, [0.5])[0][12:20].mean((0, 2))
+    assert middle[[9, 13, 34, 38]] == pytest.approx([60] * 4, abs=10)
+    assert middle[18:30] == pytest.approx([220] * 12, abs=5)
+
+
 def test_thirds_lie_where_the_thing_is_at_thirds():
     frames = sliding(13, 1.0)
     in_between = interpolate(Video(frames[::3], 8.0), cuts=[], factor=3)
