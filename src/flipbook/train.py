@@ -33,10 +33,9 @@ from flipbook.data.cache import CachedEncoders
 from flipbook.data.seeds import derive_seed
 from flipbook.data.sources.prefetch import batches, naming_dead_workers
 from flipbook.objectives.base import Objective
-from flipbook.training.optim import Average, Optimizer, copy_tensors, lr_factor, named_tensors
-from flipbook.training.recipe import Recipe
 from flipbook.training.clock import Clock, Signals, progress, reason_to_stop, save_is_due
 from flipbook.training.log import TrainLog
+from flipbook.training.optim import Average, Optimizer, copy_tensors, lr_factor, named_tensors
 from flipbook.training.plan import (
     check_bucket_sizes,
     make_cache,
@@ -47,6 +46,7 @@ from flipbook.training.plan import (
     sample_numbers,
     validation_batches,
 )
+from flipbook.training.recipe import Recipe
 from flipbook.training.validation import Scores, validate
 
 

@@ -42,7 +42,7 @@ def open_media(media: Media) -> Pictures:
 
     if media.kind == "file":
         if kind_of(media.path) == "container":
-            return SeekingContainer(Path(media.path))
+            return cast(Pictures, SeekingContainer(Path(media.path)))  # counts when it is asked
         return cast(Pictures, open_source(media.path))  # a folder's clock takes a rate as well
     if media.kind == "array":
         return ArrayClip(media)

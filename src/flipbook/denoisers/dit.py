@@ -136,7 +136,8 @@ class DiT(nn.Module):
         b, _, frames, height, width = x.shape
         cell, p = config.cell, config.patch
         if height % cell or width % cell:
-            raise ValueError(f"latent size {height}x{width} is no multiple of {cell}, a token's side in latent cells. Try {multiple(height, cell)}x{multiple(width, cell)}.")
+            near = f"{multiple(height, cell)}x{multiple(width, cell)}"
+            raise ValueError(f"latent size {height}x{width} is no multiple of {cell}, a token's side in latent cells. Try {near}.")
         if cache is not None:
             raise ValueError("this transformer attends in both directions and keeps no KV cache. Leave cache=None.")
         if doors.channels is not None:

@@ -8,6 +8,7 @@ nearly everything, so words find their objects many times sooner.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,10 +24,10 @@ class Teller(nn.Module):
     It is no part of the system and is left behind after training.
     """
 
-    def __init__(self, denoiser: nn.Module, side: int):
+    def __init__(self, denoiser: Any, side: int):
         super().__init__()
         self.side = side
-        dim: int = denoiser.config.dim
+        dim = denoiser.config.dim
         self.heads = nn.ModuleDict({
             name: nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, side * side * classes)) for name, classes in LABELS.items()
         })

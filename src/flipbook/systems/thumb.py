@@ -1,8 +1,9 @@
 """thumb: the small text-to-video model that flipbook ships, the one that a thumb sets in motion.
 
 Our own composition, no paper's: a per-frame autoencoder (4 x 4 pixels to a cell), convolutions at its two finest sizes around a
-video transformer with full space-time attention over 4 x 4 cells, words by cross-attention, rectified flow (arXiv:2209.03003, 2403.03206), given frames through the `frames`
-door at noise level 0 (as Wan 2.2, arXiv:2503.20314), so one network makes, animates, predicts and interpolates.
+video transformer with full space-time attention over 4 x 4 cells, words by cross-attention, rectified flow
+(arXiv:2209.03003, 2403.03206), given frames through the `frames` door at noise level 0 (as Wan 2.2, arXiv:2503.20314), so one
+network makes, animates, predicts and interpolates.
 `recipes/thumb-*.yaml` train it; LOG.md tells how the sizes were found.
 """
 
