@@ -6,6 +6,10 @@ References are followed by `like="diffusers"`; where the authors' code differs, 
 
 from __future__ import annotations
 
+import json
+import os
+import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -33,9 +37,10 @@ FORWARD, PIPELINE = 1e-4, 1e-3
 
 @dataclass(frozen=True)
 class Layout:
-    """A public layout: the name in the table, the folder, how it is read, and the reference pipeline's class."""
+    """A public layout: the name in the table, the system that reads it, the folder, the reference pipeline's class, and how it is read."""
 
     name: str
+    system: str
     folder: str
     pipeline: str
     options: tuple[tuple[str, str], ...] = ()
@@ -57,18 +62,21 @@ class Layout:
 
 
 LAYOUTS = (
-    Layout("Stable Diffusion, per frame", "image", "StableDiffusionPipeline"),
-    Layout("AnimateDiff, one network", "motion", "AnimateDiffPipeline", (("like", "diffusers"),)),
-    Layout("AnimateDiff, adapter apart", "image", "AnimateDiffPipeline", (("like", "diffusers"), ("motion_adapter", "adapter"))),
-    Layout("ModelScope, Zeroscope", "modelscope", "TextToVideoSDPipeline"),
-    Layout("Stable Video Diffusion", "svd", "StableVideoDiffusionPipeline", (("like", "diffusers"),)),
-)
+    Layout("Stable Diffusion, per frame", "stable-diffusion", "image", "StableDiffusionPipeline"),
+    Layout("AnimateDiff, one network", "animatediff", "motion", "AnimateDiffPipeline", (("like", "diffusers"),)),
+    Layout(
+        "AnimateDiff, adapter apart", "animatediff", "image", "AnimateDiffPipeline", (("like", "diffusers"), ("motion_adapter", "adapter")),
+    ),
+    Layout("ModelScope, Zeroscope", "modelscope", "modelscope", "TextToVideoSDPipeline"),
+    Layout("Stable Video Diffusion", "svd", "svd", "StableVideoDiffusionPipeline", (("like", "diffusers"),)),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Row:
     """One line of the table. `measure` gives the largest absolute difference."""
 
+    system: str
     layout: str
     component: str
     bound: float
@@ -88,11 +96,12 @@ def write_folders(root: Path) -> Path:
 def rows() -> Iterator[Row]:
     """Every line of the table."""
     for layout in LAYOUTS:
-        yield Row(layout.name, "U-Net forward", FORWARD, lambda root, layout=layout: forward_error(layout, root))
-        yield Row(layout.name, "VAE encode", FORWARD, lambda root, layout=layout: encode_error(layout, root))
-        yield Row(layout.name, "VAE decode", FORWARD, lambda root, layout=layout: decode_error(layout, root))
-        yield Row(layout.name, f"pipeline latents, {STEPS} steps", PIPELINE, lambda root, layout=layout: pipeline_error(layout, root))
-    yield Row("ModelScope, Zeroscope", "video to video latents, strength 0.6", PIPELINE, draft_error)
+        named = (layout.system, layout.name)
+        yield Row(*named, "U-Net forward", FORWARD, lambda root, layout=layout: forward_error(layout, root))
+        yield Row(*named, "VAE encode", FORWARD, lambda root, layout=layout: encode_error(layout, root))
+        yield Row(*named, "VAE decode", FORWARD, lambda root, layout=layout: decode_error(layout, root))
+        yield Row(*named, f"pipeline latents, {STEPS} steps", PIPELINE, lambda root, layout=layout: pipeline_error(layout, root))
+    yield Row("modelscope", "ModelScope, Zeroscope", "video to video latents, strength 0.6", PIPELINE, draft_error)
 
 
 # ---------------------------------------------------------------- components
@@ -235,11 +244,7 @@ def measured(root: Path) -> Iterator[tuple[Row, float]]:
 
 def page(results: Iterable[tuple[Row, float]]) -> str:
     """docs/parity.md of measured rows."""
-    import diffusers
-    import transformers
-
     lines = [f"| {row.layout} | {row.component} | {error:.1e} | {row.bound:.0e} |" for row, error in results]
-    versions = f"torch {torch.__version__}, diffusers {diffusers.__version__}, transformers {transformers.__version__}"
     return "\n".join([
         "# Parity with the reference classes",
         "",
@@ -250,7 +255,7 @@ def page(results: Iterable[tuple[Row, float]]) -> str:
         "AnimateDiff and Stable Video Diffusion are read with `like=\"diffusers\"`: there diffusers computes a norm otherwise than the authors' code,",
         "which flipbook follows unless told so.",
         "",
-        f"Written by `scripts/parity`; {versions}.",
+        f"Written by `scripts/parity`; {', '.join(f'{name} {version}' for name, version in versions().items())}.",
         "",
         "| layout | component | largest difference | bound |",
         "|---|---|---|---|",
@@ -259,13 +264,35 @@ def page(results: Iterable[tuple[Row, float]]) -> str:
     ])  # fmt: skip
 
 
-if __name__ == "__main__":
-    import os
-    import sys
-    import tempfile
+def record(results: Iterable[tuple[Row, float]]) -> str:
+    """The same figures for programs: flipbook/systems/parity.json."""
+    lines = [
+        {"system": row.system, "layout": row.layout, "component": row.component, "difference": float(f"{error:.1e}"), "bound": row.bound}
+        for row, error in results
+    ]
+    return json.dumps({"command": "scripts/parity", "versions": versions(), "rows": lines}, indent=1) + "\n"
 
+
+def versions() -> dict[str, str]:
+    """Of the libraries that were compared."""
+    import diffusers
+    import transformers
+
+    return {module.__name__: module.__version__ for module in (torch, diffusers, transformers)}
+
+
+def main(markdown: Path, data: Path) -> int:
+    """Measure, write both files, say which rows are beyond their bounds."""
     with tempfile.TemporaryDirectory() as folder:
-        text = page(measured(write_folders(Path(folder))))
-    unfinished = Path(sys.argv[1]).with_suffix(".unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, sys.argv[1])
+        results = list(measured(write_folders(Path(folder))))
+    for path, text in ((markdown, page(results)), (data, record(results))):
+        unfinished = path.with_suffix(".unfinished")
+        unfinished.write_text(text, encoding="utf-8")
+        os.replace(unfinished, path)
+    beyond = [f"{row.layout}, {row.component}: {error:.1e}, not below {row.bound:.0e}" for row, error in results if not error < row.bound]
+    print("\n".join(beyond) or f"{len(results)} rows, all within their bounds")
+    return 1 if beyond else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(Path(sys.argv[1]), Path(sys.argv[2])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import pytest
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
+from flipbook.systems import SYSTEMS
 from parity_rows import rows, write_folders
 
 PAGE = Path(__file__).parents[2] / "docs/parity.md"
+RECORD = Path(__file__).parents[2] / "src/flipbook/systems/parity.json"
 ROWS = list(rows())
 
 
@@ -33,3 +36,13 @@ def test_the_published_page_has_these_rows_within_their_bounds():
     published = {(layout, component): (float(error), float(bound)) for layout, component, error, bound in lines if layout != "layout"}
     assert set(published) == {(row.layout, row.component) for row in ROWS}
     assert all(error < bound for error, bound in published.values())
+
+
+def test_the_record_that_ships_has_the_figures_of_the_page_and_names_systems():
+    record = json.loads(RECORD.read_text(encoding="utf-8"))
+    lines = [f"| {row['layout']} | {row['component']} | {row['difference']:.1e} | {row['bound']:.0e} |" for row in record["rows"]]
+    page = PAGE.read_text(encoding="utf-8").splitlines()
+    assert [line for line in page if line.startswith("|")][2:] == lines
+    assert {row["system"] for row in record["rows"]} <= SYSTEMS.keys()
+    written = next(line for line in page if line.startswith("Written by"))
+    assert all(f"{name} {version}" in written for name, version in record["versions"].items())
