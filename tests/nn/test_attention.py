@@ -67,3 +67,15 @@ def test_keys_that_the_mask_hides_do_not_matter():
     mask[..., 20:] = False
     short = softmax_attention(q, k[:, :20], v[:, :20])
     torch.testing.assert_close(softmax_attention(q, k, v, mask), short, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("short", "dtype", "tolerance"), [(64, torch.float32, 1e-6), (0, torch.float32, 1e-6), (0, torch.bfloat16, 0.02)])
+def test_a_row_with_log_m_added_to_its_logit_counts_as_m_rows(monkeypatch, short, dtype, tolerance):
+    q, k, v = qkv(dtype=dtype)
+    bias = torch.zeros(2, 1, 1, 30)
+    bias[1, ..., -1] = torch.tensor(41.0).log()
+    many = [torch.cat([x[1:], x[1:, -1:].expand(-1, 40, -1, -1)], dim=1) for x in (k, v)]
+    monkeypatch.setattr(attention, "SHORT", short)
+    got = softmax_attention(q, k, v, bias)
+    torch.testing.assert_close(got[:1], softmax_attention(q[:1], k[:1], v[:1]), atol=tolerance, rtol=0)
+    torch.testing.assert_close(got[1:], softmax_attention(q[1:], *many), atol=tolerance, rtol=0)

@@ -98,7 +98,8 @@ def attend_frames(
 
 
 def softmax_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v. q: (B, N, heads, d); k, v: (B, M, heads, d); mask: bool, broadcasts to (B, heads, N, M), True = may attend.
+    """softmax(q k^T / sqrt(d)) v. q: (B, N, heads, d); k, v: (B, M, heads, d); mask broadcasts to (B, heads, N, M): bool, True = may attend,
+    or floats that are added to the logits.
 
     The policy behind one front: on a CPU plain products for short keys, chunks of queries in bf16 (the fused CPU kernel gains
     nothing from bf16); the fused kernel elsewhere and on GPUs.
@@ -109,6 +110,7 @@ def softmax_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = Non
     if q.device.type == "cpu" and (k.shape[2] <= SHORT or q.dtype == torch.bfloat16):
         out = _products(q, k, v, mask)
     else:
+        mask = mask if mask is None or mask.dtype == torch.bool else mask.to(q.dtype)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     return out.transpose(1, 2)
 
@@ -129,6 +131,6 @@ def _products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 def _rows(q: Tensor, k_t: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     scores = torch.matmul(q, k_t)
     if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf"))
+        scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
     weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(v.dtype)
     return torch.matmul(weights, v)
