@@ -165,6 +165,17 @@ def test_half_precision_stays_close(ready, settings):
     assert 0 < (full - rough).abs().mean() < 0.02
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_preparing_copies_the_weights_each_cast_once_and_leaves_the_systems_own(dtype):
+    system = tiny_system()
+    net = prepare(system, dtype=dtype).net
+    for ours, copied in zip(system.denoiser.parameters(), net.parameters(), strict=True):
+        assert (ours.dtype, copied.dtype) == (torch.float32, dtype)
+        assert ours.data_ptr() != copied.data_ptr()
+        assert torch.equal(ours.to(dtype), copied)
+        assert not copied.requires_grad
+
+
 def test_unknown_words_are_named():
     with pytest.warns(UnknownWords, match="'purple', 'zebra'") as caught:
         Model(tiny_system()).generate("a purple zebra falls", num_inference_steps=1)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flipbook import machine
 from flipbook.autoencoders.rescue import SUFFIX, kept_while_decoding, read_latents
@@ -91,7 +91,7 @@ def prepare(
         dtype = machine.fast_dtype(device)
     elif isinstance(dtype, str):
         dtype = machine.dtype_named(dtype)
-    net: Any = copy.deepcopy(system.denoiser).to(dtype).eval().requires_grad_(False)
+    net: Any = _cast_copy(system.denoiser, dtype)
     if compile:
         if device.type == "cpu" and not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++", "c++")):
             raise ValueError("compiling for a CPU needs a C++ compiler, and none is installed. Try g++, or no compile.")
@@ -103,6 +103,14 @@ def prepare(
         "weights_sha256": weights_hash(system),
     } | ({"options": dict(options)} if options else {})
     return Prepared(system=system, net=net, dtype=dtype, compiled=compile, record=record)
+
+
+def _cast_copy(net: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy for inference, of floating weights in `dtype`. Each weight is cast as it is copied, so that nothing is held twice."""
+    made: dict[int, Any] = {
+        id(p): nn.Parameter(p.detach().to(dtype, copy=True), requires_grad=False) for p in net.parameters() if p.is_floating_point()
+    }
+    return copy.deepcopy(net, made).to(dtype).eval().requires_grad_(False)
 
 
 def generate(
