@@ -40,6 +40,7 @@ def evaluate(
     batch_size: int = 4,
     resume: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
+    measure: Callable[[Video], Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Generate, judge and report: videos/, results.json, table.md, index.html, sample.png and failures.png in `output`.
 
@@ -48,6 +49,7 @@ def evaluate(
     model:      what identifies the model (name, hashes), JSON-able; part of the results.
     resume:     keep videos that an earlier, perhaps interrupted, run made of the same prompts, settings and model.
     on_progress: told (videos done, videos in all).
+    measure:    further numbers of each video, JSON-able, which its record then holds as `measured`.
 
     Returns the results as written. Raises ValueError if `output` holds results already and `resume` is False.
     """
@@ -68,7 +70,7 @@ def evaluate(
         for batch in _batches([prompt for prompt in prompts if prompt.name not in records], batch_size):
             if on_progress:
                 on_progress(len(records), len(prompts))
-            for record in _make(generate, batch, output, settings, keys):
+            for record in _make(generate, batch, output, settings, keys, measure):
                 records[record["name"]] = record
                 file.write(json.dumps(record) + "\n")
             file.flush()
@@ -137,8 +139,9 @@ def _batches(prompts: Sequence[Prompt], size: int) -> Iterator[list[Prompt]]:
 
 
 def _make(
-    generate: Generate, batch: Sequence[Prompt], output: Path, settings: Mapping[str, Any], keys: Mapping[str, str]
-) -> Iterator[dict[str, Any]]:
+    generate: Generate, batch: Sequence[Prompt], output: Path, settings: Mapping[str, Any], keys: Mapping[str, str],
+    measure: Callable[[Video], Mapping[str, Any]] | None,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
     """Make, keep and judge the videos of one batch."""
     height, width = settings.get("height", 64), settings.get("width", 64)
     pictures = [prompt.first_frame(height, width) for prompt in batch]
@@ -157,7 +160,7 @@ def _make(
             "seconds": round(seconds, 3),
             "key": keys[prompt.name],
             **_judge(prompt, video, first),
-        }
+        } | ({"measured": dict(measure(video))} if measure else {})
 
 
 def _judge(prompt: Prompt, video: Video, first: np.ndarray | None) -> dict[str, Any]:

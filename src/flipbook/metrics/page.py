@@ -39,11 +39,14 @@ video { display: block; width: 100%; aspect-ratio: 1; object-fit: contain; backg
 .marks .wrong { color: var(--bad); font-weight: 600 }
 """
 
-SCRIPT = """
-const cards = [...document.querySelectorAll('article')], pressed = {group: '', wrong: ''};
+PLAY = """
 const watch = new IntersectionObserver(entries => entries.forEach(({target, isIntersecting}) =>
   isIntersecting ? target.play().catch(() => {}) : target.pause()), {rootMargin: '120px'});
 document.querySelectorAll('video').forEach(video => watch.observe(video));
+"""
+
+SCRIPT = """
+const cards = [...document.querySelectorAll('article')], pressed = {group: '', wrong: ''};
 function show() {
   let count = 0;
   for (const card of cards) {
@@ -71,20 +74,32 @@ def write_page(results: Mapping[str, Any], path: Path) -> Path:
     records, groups = results["prompts"], results["groups"]
     present = [group for group in GROUPS if any(record["group"] == group for record in records)]
     name = escape(str(results["model"].get("name", "a model")))
-    html = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{name}: asked for and seen</title><style>{STYLE}</style></head><body>
-<h1>{name}: what is asked for and what is seen</h1>
+    body = f"""<h1>{name}: what is asked for and what is seen</h1>
 <p>{len(records)} videos in {results["seconds"]:.0f} s, {_settings(results["settings"])}. Small: 95 % interval.</p>
 {_table(groups)}
 <ul>{"".join(f"<li>{escape(line)}</li>" for line in remarks(groups))}</ul>
 <nav aria-label="Filter">{_buttons(present, columns_of(groups))}<span id="count"></span></nav>
 <main id="cards">{"".join(_card(record) for record in records)}</main>
-<script>{SCRIPT}</script></body></html>
+"""
+    return write_document(path, f"{name}: asked for and seen", body, SCRIPT)
+
+
+def write_document(path: Path, title: str, body: str, script: str, style: str = "") -> Path:
+    """Write a page of ours around its body; title and body are HTML already. Videos play while they are in sight. Returns its path."""
+    html = f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title><style>{STYLE}{style}</style></head><body>
+{body}<script>{PLAY}{script}</script></body></html>
 """
     with written_whole(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
     return path
+
+
+def marks(attributes: Mapping[str, bool]) -> str:
+    """What was judged, right and wrong, as small labels."""
+    labels = (f'<span{"" if right else " class=wrong"}>{escape(HEADINGS.get(name, name))}</span>' for name, right in attributes.items())
+    return f'<div class="marks">{"".join(labels)}</div>'
 
 
 def _settings(settings: Mapping[str, Any]) -> str:
@@ -119,15 +134,11 @@ def _buttons(groups: Sequence[str], columns: Sequence[str]) -> str:
 
 def _card(record: Mapping[str, Any]) -> str:
     wrong = [name for name, right in record["attributes"].items() if not right]
-    marks = "".join(
-        f'<span{"" if right else " class=wrong"}>{escape(HEADINGS.get(name, name))}</span>'
-        for name, right in record["attributes"].items()
-    )
     seen = f"<p>seen: {escape(record['seen'])}</p>" if wrong else ""
     likeness = f"<p>first frame {record['psnr']:.1f} dB</p>" if record["psnr"] is not None else ""
     return (
         f'<article data-group="{record["group"]}" data-wrong="{" ".join(wrong)}">'
         f'<video src="{escape(record["video"])}" loop muted playsinline preload="metadata"></video>'
-        f'<div class="words">{escape(record["prompt"])}<div class="marks">{marks}</div>{seen}{likeness}'
+        f'<div class="words">{escape(record["prompt"])}{marks(record["attributes"])}{seen}{likeness}'
         f"<p>{record['name']}, seed {record['seed']}</p></div></article>"
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from flipbook.data.seeds import derive_seed
-from flipbook.data.world import Clip, draw
+from flipbook.data.world import Clip, draw, is_held_out, parse_caption
 
 GROUPS: dict[str, str] = {
     "seen": "one object, combinations of colour, shape and motion that training has shown",
@@ -18,10 +18,12 @@ GROUPS: dict[str, str] = {
     "sky": "clouds and skies",
     "figures": "figures that move",
     "satellite": "weather seen from a satellite",
+    "own": "sentences of one's own that the plain vocabulary does not know",
 }
 JUDGED = ("seen", "held-out", "two", "first-frame")        # the others are for the eye
 DEFAULT_COUNTS: dict[str, int] = {
     "seen": 200, "held-out": 100, "two": 100, "first-frame": 60, "sky": 8, "figures": 8, "satellite": 8,
+    "own": 0,
 }  # fmt: skip
 SATELLITE = (
     "hurricane clouds seen from a satellite",
@@ -61,7 +63,26 @@ def make_prompts(seed: int = 0, counts: Mapping[str, int] | None = None) -> list
         if group not in GROUPS or count < 0:
             raise ValueError(f"counts[{group!r}]={count}: a group has 0 prompts or more. Known: {', '.join(GROUPS)}.")
     counts = DEFAULT_COUNTS | dict(counts or {})
+    if counts["own"]:
+        raise ValueError(f"counts['own']={counts['own']}: sentences of one's own cannot be drawn. Give them to `own_prompts`.")
     return [_prompt(group, seed, number) for group in GROUPS for number in range(counts[group])]
+
+
+def own_prompts(texts: Sequence[str], seed: int = 0) -> list[Prompt]:
+    """Sentences as they are given. Plain ones belong to the group that their words put them in, and are judged; the others are `own`.
+
+    The noise of a sentence depends on the seed and on its place among them.
+    """
+    return [Prompt(f"given-{number:03d}", _group_of(text), text, derive_seed(seed, "own", number)) for number, text in enumerate(texts)]
+
+
+def _group_of(text: str) -> str:
+    request = parse_caption(text)
+    if request is None:
+        return "own"
+    if len(request["objects"]) > 1:
+        return "two"
+    return "held-out" if is_held_out(request) else "seen"
 
 
 def _prompt(group: str, seed: int, number: int) -> Prompt:

@@ -158,7 +158,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe file and apply `dotted.key=value` overrides. Raises RecipeError with every problem found."""
     path = Path(path)
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        tree = read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"{path}: cannot read the recipe ({error.strerror}).") from error
     except yaml.YAMLError as error:
@@ -166,7 +166,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     if not isinstance(tree, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of keys to values, this file holds {type(tree).__name__}.")
     for override in overrides:
-        _override(tree, override)
+        set_override(tree, override)
     return parse_recipe(tree, origin=str(path))
 
 
@@ -188,16 +188,27 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _override(tree: dict[str, Any], override: str) -> None:
-    """Set one `dotted.key=value` in `tree`, making the mappings on the way; numbers step into lists."""
+def set_override(tree: dict[str, Any], override: str) -> None:
+    """Set one `dotted.key=value` in `tree`; see `set_key`. The value is YAML."""
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise RecipeError(f"override {override!r} is not key=value. Try for instance optimizer.lr=1e-4")
     try:
-        value = yaml.load(text, Loader=_Loader)
+        value = read_yaml(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"override {override!r}: the value is not valid YAML. Quote it.") from error
-    *way, last = key.strip().split(".")
+    set_key(tree, key.strip(), value)
+
+
+def read_yaml(text: str) -> Any:
+    """What a piece of YAML says, where `1e-4` is a number. Raises yaml.YAMLError."""
+    return yaml.load(text, Loader=_Loader)
+
+
+def set_key(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Set one dotted key in `tree`, making the mappings on the way; numbers step into lists."""
+    override = f"{key}={value}"
+    *way, last = key.split(".")
     node: Any = tree
     for done, name in enumerate(way):
         if isinstance(node, dict) and not isinstance(node.get(name), (dict, list)):
