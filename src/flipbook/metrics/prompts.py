@@ -82,7 +82,8 @@ def _group_of(text: str) -> str:
         return "own"
     if len(request["objects"]) > 1:
         return "two"
-    return "held-out" if is_held_out(request) else "seen"
+    (thing,) = request["objects"]
+    return "held-out" if is_held_out(thing["colour"], thing["shape"], thing["motion"]) else "seen"
 
 
 def _prompt(group: str, seed: int, number: int) -> Prompt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def kept_share(clip: Any) -> float:
         for sights in measure_regions(lab, find_regions(lab, read_background(frames, lab)))
     ]
     reach = FARTHEST * short / len(frames)
-    kept = [any(_same(one, other, reach) for other in after) for before, after in zip(seen, seen[1:], strict=False) for one in before]
+    kept = [any(_same(one, other, reach) for other in after) for before, after in pairwise(seen) for one in before]
     return sum(kept) / (len(kept) + sum(not sights for sights in seen[:-1]))
 
 
