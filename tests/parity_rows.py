@@ -107,32 +107,51 @@ def rows() -> Iterator[Row]:
 # ---------------------------------------------------------------- components
 
 
+@dataclass(frozen=True)
+class Call:
+    """What a U-Net is called with: x (1, 4, T, H, W), tokens (1, L, D), and for Stable Video Diffusion channels like x and its numbers (1, 3)."""
+
+    x: Tensor
+    tokens: Tensor
+    beside: Tensor
+    numbers: Tensor
+
+
+def call(text_dim: int, *, length: int, frames: int, side: int) -> Call:
+    """Random inputs, the same for the same sizes."""
+    shape = (1, 4, frames, side, side)
+    return Call(_random(*shape, seed=1), _random(1, length, text_dim, seed=2), _random(*shape, seed=3), torch.tensor([[6.0, 127.0, 0.02]]))
+
+
 @torch.no_grad()
+def forward_here(net: Any, given: Call, level: float) -> Tensor:
+    """Our U-Net's answer. level: of 1000, or the EDM sigma for a network with that clock."""
+    frames = given.x.shape[2]
+    if net.config.clock == "edm":
+        angle = torch.atan(torch.tensor(level, dtype=torch.float64))
+        doors = Doors(tokens=given.tokens[:, :1], channels=given.beside, vector=given.numbers)
+        return net(given.x, (angle * 2 / torch.pi).expand(1, frames), doors)
+    return net(given.x, torch.full((1, frames), (level + 1) / 1000), Doors(tokens=given.tokens))
+
+
+@torch.no_grad()
+def forward_there(unet: Any, given: Call, level: float) -> Tensor:
+    """The answer of diffusers' class, in our order of axes."""
+    x, tokens, frames = given.x, given.tokens, given.x.shape[2]
+    name = type(unet).__name__
+    if name == "UNetSpatioTemporalConditionModel":                          # its timestep is ln(sigma) / 4
+        both = torch.cat([x, given.beside], dim=1).transpose(1, 2)
+        return unet(both, torch.tensor(level).log() / 4, tokens[:, :1], added_time_ids=given.numbers).sample.transpose(1, 2)
+    if name == "UNet2DConditionModel":
+        return unet(x[0].transpose(0, 1), level, tokens.expand(frames, -1, -1)).sample.transpose(0, 1)[None]
+    return unet(x, level, tokens.expand(frames, -1, -1) if name == "UNetMotionModel" else tokens).sample
+
+
 def forward_error(layout: Layout, root: Path) -> float:
     """U-Net outputs at three noise levels."""
-    system, reference = layout.ours(root), layout.theirs(root).unet
-    x, tokens = _random(1, 4, FRAMES, SIDE // 8, SIDE // 8, seed=1), _random(1, 16, 32, seed=2)
-    if layout.folder == "svd":
-        beside, numbers = _random(1, 4, FRAMES, SIDE // 8, SIDE // 8, seed=3), torch.tensor([[6.0, 127.0, 0.02]])
-        doors = Doors(tokens=tokens[:, :1], channels=beside, vector=numbers)
-        errors = []
-        for ratio in (0.05, 1.0, 300.0):                                    # EDM sigmas; their timestep is ln(sigma) / 4
-            t = torch.full((1, FRAMES), torch.atan(torch.tensor(ratio, dtype=torch.float64)).item() * 2 / torch.pi, dtype=torch.float64)
-            both = torch.cat([x, beside], dim=1).transpose(1, 2)
-            wanted = reference(both, torch.tensor(ratio).log() / 4, tokens[:, :1], added_time_ids=numbers).sample.transpose(1, 2)
-            errors.append(_error(system.denoiser(x, t, doors), wanted))
-        return max(errors)
-    errors = []
-    for level in (1, 500, 981):
-        t = torch.full((1, FRAMES), (level + 1) / 1000)
-        got = system.denoiser(x, t, Doors(tokens=tokens))
-        if layout.pipeline == "StableDiffusionPipeline":
-            frames = reference(x[0].transpose(0, 1), level, tokens.expand(FRAMES, -1, -1)).sample
-            wanted = frames.transpose(0, 1)[None]
-        else:
-            wanted = reference(x, level, tokens.expand(FRAMES, -1, -1) if layout.pipeline == "AnimateDiffPipeline" else tokens).sample
-        errors.append(_error(got, wanted))
-    return max(errors)
+    net, unet, given = layout.ours(root).denoiser, layout.theirs(root).unet, call(32, length=16, frames=FRAMES, side=SIDE // 8)
+    levels = (0.05, 1.0, 300.0) if net.config.clock == "edm" else (1, 500, 981)
+    return max(_error(forward_here(net, given, level), forward_there(unet, given, level)) for level in levels)
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from flipbook.autoencoders.kl import in_own_dtype
 from flipbook.shapes import depth_to_space, fold_frames, space_to_depth, unfold_frames
 
 
@@ -82,12 +83,12 @@ class FrameAutoencoder(nn.Module):
 
     def posterior(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the raw latents of images (N, 3, H, W)."""
-        mean, log_var = self.encoder(space_to_depth(frames, 4)).chunk(2, dim=1)
+        mean, log_var = self.encoder(space_to_depth(in_own_dtype(self, frames), 4)).chunk(2, dim=1)
         return mean, log_var.clamp(-12.0, 4.0)
 
     def frames(self, raw: Tensor) -> Tensor:
         """Images (N, 3, H, W) from raw latents (N, C, H/stride, W/stride)."""
-        return depth_to_space(self.decoder(raw), 2)
+        return depth_to_space(self.decoder(in_own_dtype(self, raw)), 2)
 
     def _column(self, v: Tensor) -> Tensor:
         return v[:, None, None]

@@ -75,12 +75,12 @@ class KLAutoencoder(nn.Module):
 
     def posterior(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the raw latents of images (N, 3, H, W), each (N, C, H/s, W/s)."""
-        mean, log_var = self.quant(self.encoder(frames)).chunk(2, dim=1)
+        mean, log_var = self.quant(self.encoder(in_own_dtype(self, frames))).chunk(2, dim=1)
         return mean, log_var.clamp(-30.0, 20.0)
 
     def frames(self, raw: Tensor) -> Tensor:
         """Images (N, 3, H, W) from raw latents (N, C, H/s, W/s)."""
-        return self.decoder(self.post_quant(raw))
+        return self.decoder(self.post_quant(in_own_dtype(self, raw)))
 
 
 class Encoder(nn.Module):
@@ -233,6 +233,11 @@ def check_normaliser(config: Any, channels: int) -> None:
     scale = config.latent_scale
     if 0 in (scale if isinstance(scale, tuple) else (scale,)):
         raise ValueError(f"latent_scale={scale}: a scale of 0 cannot be undone by the decoder. Try 0.18215, or 1 for none.")
+
+
+def in_own_dtype(net: nn.Module, x: Tensor) -> Tensor:
+    """x in the dtype of a network's weights: what was read in half precision is fed in half precision."""
+    return x.to(next(net.parameters()).dtype)
 
 
 def check_sides(x: Tensor, stride: int) -> None:

@@ -25,6 +25,7 @@ from flipbook.autoencoders.kl import (
     check_normaliser,
     check_sides,
     denormalise,
+    in_own_dtype,
     normalise,
 )
 from flipbook.shapes import fold_frames, unfold_frames
@@ -71,11 +72,11 @@ class TemporalDecoderAutoencoder(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         """Frames in about [-1, 1] from normalised latents; all frames of a sample see each other."""
         raw = denormalise(fold_frames(z), self.config.latent_scale, self.config.latent_shift)
-        return self.decoder(unfold_frames(raw, z.shape[0]))
+        return self.decoder(unfold_frames(in_own_dtype(self, raw), z.shape[0]))
 
     def posterior(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the raw latents of images (N, 3, H, W), each (N, C, H/s, W/s)."""
-        mean, log_var = self.quant(self.encoder(frames)).chunk(2, dim=1)
+        mean, log_var = self.quant(self.encoder(in_own_dtype(self, frames))).chunk(2, dim=1)
         return mean, log_var.clamp(-30.0, 20.0)
 
     def temporal_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:

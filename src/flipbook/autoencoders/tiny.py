@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from flipbook.autoencoders.kl import check_sides
+from flipbook.autoencoders.kl import check_sides, in_own_dtype
 from flipbook.shapes import fold_frames, unfold_frames
 
 
@@ -61,11 +61,11 @@ class TinyAutoencoder(nn.Module):
     def encode(self, x: Tensor) -> Tensor:
         """Normalised latents. Raises ValueError for sides that s does not divide."""
         check_sides(x, self.stride)
-        return unfold_frames(self.encoder((fold_frames(x) + 1.0) / 2.0), x.shape[0])     # it works on pixels in [0, 1]
+        return unfold_frames(self.encoder((fold_frames(in_own_dtype(self, x)) + 1.0) / 2.0), x.shape[0])     # it works on pixels in [0, 1]
 
     def decode(self, z: Tensor) -> Tensor:
         """Frames in about [-1, 1]; latents are bent smoothly into (-3, 3) first."""
-        return unfold_frames(self.decoder(3.0 * torch.tanh(fold_frames(z) / 3.0)) * 2.0 - 1.0, z.shape[0])
+        return unfold_frames(self.decoder(3.0 * torch.tanh(fold_frames(in_own_dtype(self, z)) / 3.0)) * 2.0 - 1.0, z.shape[0])
 
 
 class TinyBlock(nn.Module):
