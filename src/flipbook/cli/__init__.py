@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "generate": "Make a video from a sentence, from pictures, or from both.",
     "cascade": "Run stages that build on each other, and go on where they stopped.",
+    "systems": "List the published systems, explain one, train its demonstration.",
     "train": "Train a system, or fine-tune a model, as a recipe says.",
     "curate": "Turn raw footage into clips worth training on, and say why each stayed or went.",
     "evaluate": "Score a model on a set of prompts.",

@@ -15,6 +15,7 @@ from flipbook.denoisers.unet import UNet, UNetConfig
 from flipbook.encoders.words import WordEncoder, WordEncoderConfig
 from flipbook.interop.schedulers import SchedulerPlan
 from flipbook.systems.base import Card, Stage, System
+from flipbook.systems.demo import DEMO_WORDS, IMAGE_FIRST, SHAPE, Demo, demo_unet
 from flipbook.systems.latent import PLAN, SD_1, TINY_AUTOENCODER, TINY_WORDS, run_by, tiny, words
 
 CARD = Card(
@@ -50,6 +51,10 @@ class StableDiffusionConfig:
 
 
 TINY = StableDiffusionConfig(autoencoder=TINY_AUTOENCODER, denoiser=tiny(SD_1), text_encoder=TINY_WORDS)
+DEMO = Demo(
+    networks={"image": StableDiffusionConfig(denoiser=demo_unet(SD_1), text_encoder=DEMO_WORDS)}, lessons=(IMAGE_FIRST,),
+    settings={**SHAPE, "guidance_scale": 3.0, "num_inference_steps": 20},
+)  # fmt: skip
 
 
 def compose(*, plan: SchedulerPlan = PLAN, defaults: dict[str, Any] | None = None, **parts: Any) -> System:

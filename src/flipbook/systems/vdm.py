@@ -22,6 +22,7 @@ from flipbook.process.process import Process
 from flipbook.process.spacing import linspace
 from flipbook.steering import clip_at
 from flipbook.systems.base import Card, Stage, System
+from flipbook.systems.demo import DEMO_WORDS, SHAPE, Demo, Lesson
 
 CARD = Card(
     name="vdm",
@@ -72,6 +73,19 @@ TINY = VDMConfig(
     ),
     text_encoder=WordEncoderConfig(words=WORDS, dim=32, depth=1, num_heads=2),
 )  # fmt: skip
+
+DEMO = Demo(
+    networks={"vdm": VDMConfig(
+        denoiser=UNetConfig(
+            in_channels=12, widths=(32, 64), depths=(1, 1), transformers=(0, 1), heads=(2, 4), text_dim=64, groups=8,
+            time_scale_shift=True, clock="edm", inserts=TABLE,
+        ),
+        autoencoder=PixelsConfig(patch=2), text_encoder=DEMO_WORDS,
+    )},
+    lessons=(Lesson(network="vdm", stage="joint"),), latents=False,
+    settings={**SHAPE, "guidance_scale": 2.0, "num_inference_steps": 32},
+)  # fmt: skip
+"""Pixels two by two: a quarter of the places, twelve numbers at each."""
 
 DEFAULTS: dict[str, Any] = {
     "num_frames": 16, "fps": 8.0, "height": 64, "width": 64, "sampler": "ddpm", "num_inference_steps": 128, "guidance_scale": 2.0,
