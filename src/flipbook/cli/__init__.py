@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "Train a system, or fine-tune a model, as a recipe says.",
     "curate": "Turn raw footage into clips worth training on, and say why each stayed or went.",
     "evaluate": "Score a model on a set of prompts.",
+    "compare": "Change one factor, keep all else, and say what it changes.",
     "metrics": "Measure clips: one number with its protocol, interval and floor.",
     "data": "Look at sets of clips before any training: flipbook data plan FOLDER.",
     "check": "Look for what is wrong with videos: flicker, freezes, seams, drift and more.",
