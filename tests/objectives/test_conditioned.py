@@ -220,3 +220,64 @@ def test_the_prior_learns_and_nothing_else():
     assert all(p.grad is None for part in (system.denoiser, system.image_encoder) for p in part.parameters())
     with pytest.raises(ValueError, match="no text prior"):
         build_objective("prior", vdm(), {})
+
+
+# ---------------------------------------------------------------- entering
+
+
+def rows_of(o, b):
+    return o.rows(b, range(len(b)), SEEDS, torch.full((len(b),), 0.5), False)
+
+
+def test_each_clip_of_a_batch_is_told_its_own_frame_rate():
+    torch.manual_seed(0)
+    o = build_objective("conditioned", awake(systems.build("videocrafter", tiny=True)), {"drop_text": 0.0})
+    o.system.denoiser.eval()                                                 # no dropout
+    mixed, same = replace(batch(), fps=torch.tensor([8.0, 4.0, 8.0, 2.0])), batch()
+    rows = rows_of(o, mixed)
+    assert rows.doors.vector.flatten().tolist() == [8.0, 4.0, 8.0, 2.0]
+    for row, rate in enumerate(mixed.fps.tolist()):                          # all else of a row is as in a batch of its own rate
+        alone = rows_of(o, replace(same, fps=torch.full((4,), rate)))
+        torch.testing.assert_close(o.predict(rows)[row], o.predict(alone)[row], atol=1e-5, rtol=1e-5)
+
+
+def test_frames_are_counted_as_sampling_will_count_them():
+    torch.manual_seed(0)
+    sparse = replace(batch(), frame_index=2 * batch().frame_index, fps=torch.full((4,), 4.0))
+    plain = build_objective("conditioned", systems.build("animatediff", tiny=True), {})
+    timed = build_objective("conditioned", vdm(), {})
+    assert rows_of(plain, sparse).index[0].tolist() == [0.0, 1.0, 2.0]
+    assert rows_of(timed, sparse).index[0].tolist() == [0.0, 2.0, 4.0]
+
+
+def animating(**options):
+    torch.manual_seed(0)
+    return build_objective("conditioned", awake(systems.build("svd", tiny=True)), {"animate": True, "drop_text": 1.0, **options})
+
+
+def test_an_animation_is_told_its_own_first_picture_and_how_much_moves_and_a_tenth_of_them_nothing():
+    o = animating()
+    b = replace(batch(), extra=[{"motion": motion} for motion in (0.0, 0.03, 0.06, 0.6)])
+    rows = rows_of(o, b)
+    assert rows.doors.vector[:, 0].tolist() == [7.0] * 4                     # fps - 1
+    assert rows.doors.vector[:, 1].tolist() == [0.0, 127.5, 255.0, 255.0]
+    levels = rows.doors.vector[:, 2]
+    assert ((levels > 0.005) & (levels < 0.5)).all()
+    assert len(set(levels.tolist())) == 4
+    other = b.video.clone()
+    other[:, :, 1:] *= -1.0                                                  # the frames after the first say nothing
+    assert torch.equal(rows_of(o, replace(b, video=other)).doors.channels, rows.doors.channels)
+    assert not torch.equal(rows_of(o, replace(b, video=-b.video)).doors.channels, rows.doors.channels)
+    told = torch.cat([o.rows(b, range(4), [100 * k + row for row in range(4)], torch.full((4,), 0.5), False).doors.tokens.any((1, 2)) for k in range(40)])
+    assert 0.04 < 1 - told.float().mean() < 0.18
+    with pytest.raises(ValueError, match="motion: true"):
+        rows_of(o, batch())
+
+
+def test_levels_are_log_normal_where_a_stage_draws_them_so():
+    o = animating(log_normal=(0.7, 1.6))
+    n = 400
+    many = replace(batch(1), index=list(range(n)), video=batch(1).video.expand(n, -1, -1, -1, -1))
+    ratio = torch.tan(o._times(many, list(range(n))).double() * torch.pi / 2).log()
+    assert ratio.mean().item() == pytest.approx(0.7, abs=0.05)
+    assert ratio.std().item() == pytest.approx(1.6, abs=0.1)

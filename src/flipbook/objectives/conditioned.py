@@ -21,13 +21,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flipbook.conditions import Request, Size, Text, empty_inputs
+from flipbook.conditions import Request, Size, Text
 from flipbook.data.batch import Batch
 from flipbook.data.seeds import derive_seed
 from flipbook.long.known import Shown
 from flipbook.nn.doors import Doors
 from flipbook.objectives.base import Losses
 from flipbook.objectives.denoising import even_shares
+from flipbook.objectives.entering import animated, entered
 from flipbook.objectives.groups import Train, learn
 from flipbook.objectives.known import KnownFrames
 from flipbook.process.process import Process
@@ -44,9 +45,11 @@ class ConditionedOptions:
 
     known:   which frames the network is told, see `KnownFrames`; None: none.
     shown:   the network is told how one frame of the clip looks (`Shown`), but for a tenth of the rows.
+    animate: the network is told the clip's first frame, noised, and how much moves (Stable Video Diffusion), but for a tenth of the rows.
     form:    how stills ride along.   stills: so many of them for each clip; 0: clips alone.
     still_ranks: with "ranks", how many of the processes see stills.
     times:   noise levels are drawn from this range; an expert for the low ones ends below 1 (Show-1's last stage).
+    log_normal: mean and deviation of ln(sigma / alpha), from which levels are drawn then, and not evenly (EDM, arXiv:2206.00364).
     loss:    "l2", or "l1" (LVDM, arXiv:2211.13221).
     min_snr: levels with a signal-to-noise ratio above it count less (arXiv:2303.09556, 5 there); 0: all count alike.
     """
@@ -55,10 +58,12 @@ class ConditionedOptions:
     drop_text: float = 0.1
     known: KnownFrames | None = None
     shown: bool = False
+    animate: bool = False
     form: Form = "append"
     stills: int = 0
     still_ranks: int = 1
     times: tuple[float, float] = (0.0, 1.0)
+    log_normal: tuple[float, float] | None = None
     loss: Literal["l2", "l1"] = "l2"
     min_snr: float = 0.0
 
@@ -145,7 +150,8 @@ class Conditioned:
         system, options = self.system, self.options
         chances = [torch.Generator().manual_seed(derive_seed(seeds[row], "conditions")) for row in chosen]
         drops = [torch.rand((), generator=chance).item() < options.drop_text for chance in chances]
-        video, index = batch.video[list(chosen)], batch.frame_index[list(chosen)]              # (N, 3, T, H, W), (N, T)
+        video = batch.video[list(chosen)]                                                      # (N, 3, T, H, W)
+        index = batch.frame_index[list(chosen)] if system.index_fps else torch.arange(float(video.shape[2])).expand(len(chosen), -1)    # (N, T)
         if still:
             frame = [int(torch.randint(video.shape[2], (), generator=chance)) for chance in chances]
             video = torch.stack([one[:, [f]] for one, f in zip(video, frame, strict=True)])
@@ -162,10 +168,14 @@ class Conditioned:
                 request if wordless or told < SILENCE else (*request, Shown(clip[:, frame]))
                 for request, clip, frame, (_, told) in zip(requests, video, frames, show, strict=True)
             ]
+        silent = [False] * len(chosen)
+        if options.animate:
+            silent = [torch.rand((), generator=chance).item() < SILENCE for chance in chances]
+            moves = [batch.extra[row].get("motion") if batch.extra else None for row in chosen]
+            requests = [(*request, *animated(clip, move, chance)) for request, clip, move, chance in zip(requests, video, moves, chances, strict=True)]
         size = Size(num_frames=video.shape[2], fps=float(batch.fps[chosen[0]]), height=video.shape[3], width=video.shape[4])
-        inputs = empty_inputs(size, z0.shape[1:], [seeds[row] for row in chosen], z0.device)
-        for entrance in system.conditions:
-            inputs = entrance.enter(system, requests, inputs)
+        fps = [float(batch.fps[row]) for row in chosen]
+        inputs = entered(system, requests, size, z0.shape[1:], [seeds[row] for row in chosen], fps, silent, z0.device)
         eps = torch.stack([torch.randn(z0.shape[1:], generator=torch.Generator().manual_seed(seeds[row])) for row in chosen]).to(z0)
         levels = z0.new_tensor([0.0 if one is None else one.level for one in known])
         frame_t = torch.where(inputs.is_given, levels[:, None], t[list(chosen)].to(z0)[:, None])
@@ -211,6 +221,10 @@ class Conditioned:
         return torch.cat([of_clips, by_frame[:, frames:].flatten()[real]])
 
     def _times(self, batch: Batch, seeds: Sequence[int]) -> Tensor:
+        if self.options.log_normal is not None:
+            mean, deviation = self.options.log_normal
+            normal = torch.special.ndtri(even_shares(batch.index, seeds).double().clamp(1e-4, 1 - 1e-4))
+            return self.system.process.path.time_at(torch.exp(mean + deviation * normal)).float()
         low, high = self.options.times
         return low + (high - low) * even_shares(batch.index, seeds)
 

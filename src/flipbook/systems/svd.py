@@ -43,12 +43,13 @@ CARD = Card(
 }""",
 )  # fmt: skip
 
+ANIMATION: dict[str, Any] = {"animate": True, "drop_text": 1.0, "log_normal": (0.7, 1.6)}
 STAGES = (
     Stage(name="image pretraining", trains=("spatial",), data="captioned images: Stable Diffusion 2.1's weights", options={"form": "separate", "stills": 1}),
-    Stage(name="video pretraining", trains=("spatial", "temporal", "conditioning"), data="many curated clips at low resolution, 14 frames"),
+    Stage(name="video pretraining", trains=("spatial", "temporal", "conditioning"), data="many curated clips at low resolution, 14 frames", options=ANIMATION),
     Stage(
         name="high-quality finetuning", trains=("spatial", "temporal", "conditioning"),
-        data="few clips of high quality at 576 x 1024; the picture noised by exp(N(-3, 0.5)), dropped now and then",
+        data="few clips of high quality at 576 x 1024; the picture noised by exp(N(-3, 0.5)), dropped now and then", options=ANIMATION,
     ),
 )  # fmt: skip
 
