@@ -77,6 +77,25 @@ def test_schedulers_of_sigmas_visit_the_same_ratios_of_noise_to_signal(name, cha
         torch.testing.assert_close(path.sigma(times) / path.alpha(times), scheduler.sigmas.double(), atol=1e-5, rtol=2e-3)
 
 
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("UniPCMultistepScheduler", {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": 3.0}),
+        ("UniPCMultistepScheduler", {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": 5.0}),
+        ("DPMSolverMultistepScheduler", {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": 5.0}),
+        ("FlowMatchEulerDiscreteScheduler", {"shift": 3.0}),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+@pytest.mark.parametrize("num_steps", [5, 6, 25, 50])
+def test_networks_of_flow_schedulers_are_told_the_same_timestep(name, changes, num_steps):
+    """Solvers with integer timesteps cut them: 999 at the start, not 1000."""
+    scheduler, plan = plan_of(name, changes)
+    scheduler.set_timesteps(num_steps)
+    told = 1000 * plan.process.network_time(plan.times(num_steps)[:-1].float())
+    torch.testing.assert_close(told, scheduler.timesteps.float(), atol=2e-3, rtol=0)
+
+
 def test_paths_and_predictions():
     assert plan_of("EulerDiscreteScheduler", SVD)[1].process == Process(EDM(), "v")
     assert plan_of("EDMEulerScheduler", {})[1].process == Process(EDM(), "edm", sigma_data=0.5)

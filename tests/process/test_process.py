@@ -112,3 +112,16 @@ def test_a_process_that_cannot_be_says_what_to_try():
         Process(EDM(), "epsilon")
     with pytest.raises(ValueError, match="sigma_data"):
         Process(EDM(), "edm", sigma_data=0.0)
+
+
+def test_the_clock_says_what_a_network_is_told_and_changes_nothing_else():
+    t, path = torch.tensor([0.0, 0.25, 0.5, 0.9, 1.0]), RectifiedFlow(3.0)
+    told = {clock: Process(path, "flow", clock=clock).network_time(t) for clock in ("t", "sigma", "level")}
+    assert torch.equal(told["t"], t)
+    torch.testing.assert_close(told["sigma"], torch.tensor([0.0, 0.5, 0.75, 2.7 / 2.8, 1.0]))
+    torch.testing.assert_close(told["level"], torch.tensor([0.0, 0.5, 0.75, 0.964, 0.999]))
+    x = torch.ones(5, 1, 1, 1, 1)
+    denoise = [Process(path, "flow", clock=clock).denoiser(lambda x, t: x)(x, t) for clock in ("t", "sigma")]
+    assert torch.equal(*denoise)
+    with pytest.raises(ValueError, match="clock='wall'"):
+        Process(path, "flow", clock="wall")

@@ -89,8 +89,10 @@ class SchedulerPlan:
         if spacing == "flow":                                               # the shifted 1 / N, shifted again by the path
             shift = path.shift if isinstance(path, RectifiedFlow) else 1.0
             return linspace(num_steps, last=float(shift_time(torch.tensor(1 / n, dtype=torch.float64), shift)))
-        if spacing == "uniform":
-            return _to_zero(torch.linspace(1, 1 / n, num_steps + 1, dtype=torch.float64)[:-1])
+        if spacing == "uniform":                                            # its first sigma is a millionth short of pure noise
+            times = torch.linspace(1, 1 / n, num_steps + 1, dtype=torch.float64)[:-1]
+            times[0] = path.time_at(torch.tensor((1 - 1e-6) / 1e-6, dtype=torch.float64))
+            return _to_zero(times)
         if spacing == "uniform-1":
             return torch.linspace(1 - 1 / n, 0, num_steps + 1, dtype=torch.float64)
         ends = self._times(num_steps, self.base)[[0, -2]] if self.base else torch.tensor([1.0, 1 / n], dtype=torch.float64)
@@ -208,7 +210,7 @@ def _flow_euler(config: Mapping[str, Any], origin: str) -> SchedulerPlan:
         {"shift": 1.0, "num_train_timesteps": 1000},
         dict.fromkeys(("use_dynamic_shifting", "invert_sigmas", "stochastic_sampling", "shift_terminal", *CURVES), (False, None)),
     )
-    process = Process(RectifiedFlow(shift=float(v["shift"])), "flow")
+    process = Process(RectifiedFlow(shift=float(v["shift"])), "flow", clock="sigma")
     return SchedulerPlan(process=process, sampler="euler", spacing="flow", num_levels=v["num_train_timesteps"])
 
 
@@ -216,7 +218,7 @@ def _multistep(v: dict[str, Any], origin: str, sampler: str, options: dict[str, 
     if v["use_flow_sigmas"] or v["prediction_type"] == "flow_prediction":
         if not v["use_flow_sigmas"] or v["prediction_type"] != "flow_prediction" or v["use_karras_sigmas"] or v["use_exponential_sigmas"]:
             raise ValueError(f"{origin}: use_flow_sigmas=True and prediction_type='flow_prediction' are supported together, and alone.")
-        process = Process(RectifiedFlow(shift=float(v["flow_shift"])), "flow")
+        process = Process(RectifiedFlow(shift=float(v["flow_shift"])), "flow", clock="level")
         return SchedulerPlan(process=process, sampler=sampler, options=options, spacing=flow, num_levels=v["num_train_timesteps"])
     levels = _levels(v)
     if levels["spacing"] != "trailing":

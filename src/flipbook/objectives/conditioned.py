@@ -194,7 +194,7 @@ class Conditioned:
         x, t = rows.x if x is None else x, rows.t if t is None else t
         switch = {"image_only": rows.still} if rows.still.any() else {}
         return self.system.denoiser(
-            self.system.process.network_input(x, t), t, rows.doors if doors is None else doors,
+            self.system.process.network_input(x, t), self.system.process.network_time(t), rows.doors if doors is None else doors,
             frame_is_given=rows.is_given, frame_index=rows.index, **switch,
         ).float()  # fmt: skip
 

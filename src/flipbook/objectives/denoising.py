@@ -28,7 +28,7 @@ class DenoisingOptions:
 
     drop_text: share of samples whose sentence becomes empty (arXiv:2207.12598).
     given: share of clips of which some frames are given clean, at level 0; the loss counts the others only.
-    labels: weight of a second task, to tell from the trunk's tokens what is seen where and how it moves (`telling.py`, `WorldSource`'s labels).
+    labels: weight of a second task, to tell from the denoiser's features what is seen where and how it moves (`telling.py`, `WorldSource`'s labels).
     time_mean, time_std: t = sigmoid(mean + std * normal), or evenly spread over [0, 1] when std is 0 (arXiv:2403.03206, 3.1).
     """
 
@@ -46,7 +46,7 @@ class Denoising:
     def __init__(self, system: System, options: DenoisingOptions):
         self.system, self.options = system, options
         self._trainable = learn(system.parts, options.train)
-        self._teller = Teller(system.denoiser, system.autoencoder.stride * system.denoiser.config.cell // LABEL_SIDE) if options.labels else None
+        self._teller = Teller(system.denoiser, system.autoencoder.stride * system.denoiser.features.cell // LABEL_SIDE) if options.labels else None
         if self._teller is not None:
             self._trainable["teller"] = self._teller
 
@@ -68,7 +68,7 @@ class Denoising:
         captions = ["" if draw.drop_text else caption for draw, caption in zip(draws, batch.captions, strict=True)]
         tokens, mask = system.text_encoder.encode(captions)
         prediction = system.denoiser(
-            system.process.network_input(x, t_frame), t_frame, Doors(tokens=tokens, token_mask=mask),
+            system.process.network_input(x, t_frame), system.process.network_time(t_frame), Doors(tokens=tokens, token_mask=mask),
             frame_is_given=given, frame_index=batch.frame_index.to(z0.device),
         )
         error = (prediction.float() - system.process.target(z0, eps, t_frame)).square().mean((1, 3, 4))   # (B, T)
@@ -164,6 +164,6 @@ def build(system: System, options: Mapping[str, Any]) -> Denoising:
     if unknown := set(options) - known:
         raise ValueError(f"denoising has no option {sorted(unknown)}. Try some of {', '.join(sorted(known))}.")
     chosen = DenoisingOptions(**options)
-    if chosen.labels and not hasattr(system.denoiser, "head_norm"):
-        raise ValueError(f"labels={chosen.labels}: they are read from a transformer's last tokens; {type(system.denoiser).__name__} has none. Try labels=0.")
+    if chosen.labels and not hasattr(system.denoiser, "features"):
+        raise ValueError(f"labels={chosen.labels}: they are told from a denoiser's features, and {type(system.denoiser).__name__} offers none. Try labels=0.")
     return Denoising(system, chosen)

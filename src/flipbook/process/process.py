@@ -16,6 +16,7 @@ from torch import Tensor
 from flipbook.process.path import Path
 
 Prediction = Literal["eps", "x0", "v", "flow", "edm"]
+Clock = Literal["t", "sigma", "level"]
 
 
 def expand_t(t: Tensor, x: Tensor) -> Tensor:
@@ -37,6 +38,8 @@ class Process:
     path:       alpha(t) and sigma(t).
     predicts:   "eps", "x0", "v", "flow" or "edm".
     sigma_data: standard deviation of the data, in the units of x0; only "edm" reads it.
+    clock:      what the network is told as its noise level: "t"; "sigma", the share of noise, which a shift of the path moves; "level", the
+                same in thousandths, cut to a whole number below 1000, as solvers with integer timesteps tell it.
 
     All methods take x, x0, eps and predictions of (B, C, T, H, W) and t of (B,) or (B, T).
     """
@@ -44,10 +47,13 @@ class Process:
     path: Path
     predicts: Prediction
     sigma_data: float = 1.0
+    clock: Clock = "t"
 
     def __post_init__(self) -> None:
         if self.predicts not in get_args(Prediction):
             raise ValueError(f"predicts={self.predicts!r} is unknown. Try one of {', '.join(get_args(Prediction))}.")
+        if self.clock not in get_args(Clock):
+            raise ValueError(f"clock={self.clock!r} is unknown. Try one of {', '.join(get_args(Clock))}.")
         if not self.sigma_data > 0:
             raise ValueError(f"sigma_data={self.sigma_data}: a standard deviation is above 0. Try 0.5 (pixels) or 1.")
 
@@ -77,6 +83,13 @@ class Process:
             return x
         alpha, sigma = self._alpha_sigma(t, x)
         return x / _norm(alpha, sigma, self.sigma_data)
+
+    def network_time(self, t: Tensor) -> Tensor:
+        """The noise level as the network is told it, in [0, 1], the shape of t."""
+        if self.clock == "t":
+            return t
+        sigma = self.path.sigma(t)
+        return sigma if self.clock == "sigma" else torch.floor(1000.0 * sigma + 1e-3).clamp(max=999.0) / 1000.0   # 1e-3: rounding of sigma
 
     def to_x0(self, prediction: Tensor, x: Tensor, t: Tensor) -> Tensor:
         """The clean sample that a prediction at (x, t) means.
@@ -110,7 +123,7 @@ class Process:
         """Give a network the face samplers know, `denoise(x, t) -> x0`. Further arguments go to every call."""
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
-            return self.to_x0(net(self.network_input(x, t), t, *args, **kwargs), x, t)
+            return self.to_x0(net(self.network_input(x, t), self.network_time(t), *args, **kwargs), x, t)
 
         return denoise
 
