@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from flipbook.nn.attention import PATTERNS, Pattern, attend, softmax_attention
 from flipbook.nn.doors import Doors
 from flipbook.nn.embed import RMSNorm, TimeEmbedding, zero_
+from flipbook.nn.features import Features
 from flipbook.nn.rope import rotary_table, rotate
 from flipbook.shapes import fold_frames, unfold_frames
 
@@ -98,6 +99,11 @@ class DiT(nn.Module):
             nn.init.zeros_(block.cross.out.weight)                          # text joins gradually
         if not self.config.local_dims:
             zero_(self.head)
+
+    @property
+    def features(self) -> Features:
+        """The trunk's last tokens."""
+        return Features(self.head_norm, self.config.dim, self.config.cell)
 
     def compile_blocks(self) -> None:
         """Compile the blocks one by one: one compilation serves them all, and the convolutions stay with the vendor's kernels.

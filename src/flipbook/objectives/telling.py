@@ -1,6 +1,6 @@
-"""A second task beside denoising: tell from the trunk's tokens what is true of each place.
+"""A second task beside denoising: tell from a denoiser's features what is true of each place.
 
-Representation alignment (arXiv:2410.06940) asks a denoiser's tokens for the features of a pretrained network; the world says what is
+Representation alignment (arXiv:2410.06940) asks a denoiser's features for the features of a pretrained network; the world says what is
 there itself, so no other network is needed. What a word such as "star" or "left" saves in the denoising loss is a hundredth of it; here it is
 nearly everything, so words find their objects many times sooner.
 """
@@ -19,7 +19,7 @@ from flipbook.data.labels import LABELS
 
 
 class Teller(nn.Module):
-    """Reads the last tokens of a transformer's trunk and tells each map of `LABELS`, `side` x `side` places to a token.
+    """Reads what a denoiser offers as its `features` and tells each map of `LABELS`, `side` x `side` labels to a place.
 
     It is no part of the system and is left behind after training.
     """
@@ -27,14 +27,14 @@ class Teller(nn.Module):
     def __init__(self, denoiser: Any, side: int):
         super().__init__()
         self.side = side
-        dim = denoiser.config.dim
+        dim = denoiser.features.dim
         self.heads = nn.ModuleDict({
             name: nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, side * side * classes)) for name, classes in LABELS.items()
         })
-        denoiser.head_norm.register_forward_pre_hook(self._read)
+        denoiser.features.layer.register_forward_pre_hook(self._read)
 
     def _read(self, layer: nn.Module, inputs: tuple[Tensor]) -> None:
-        self._tokens = inputs[0]                                                       # (B, T, S, D)
+        self._tokens = inputs[0].flatten(2, -2)                                        # (B, T, S, D)
 
     def loss(self, maps: Sequence[Mapping[str, np.ndarray]]) -> Tensor:
         """Cross-entropy (B,) against maps (T, H/4, W/4), summed over those a sample has; 0 for a sample without any."""

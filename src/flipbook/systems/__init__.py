@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SYSTEMS: dict[str, str] = {
     "thumb": "flipbook.systems.thumb",
+    "bench": "flipbook.systems.bench",
     "stable-diffusion": "flipbook.systems.stable_diffusion",
     "animatediff": "flipbook.systems.animatediff",
     "modelscope": "flipbook.systems.modelscope",
