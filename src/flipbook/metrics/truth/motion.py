@@ -99,7 +99,7 @@ def bounce_error(u: np.ndarray, y: np.ndarray) -> float:
     height = 1 - (2 * place - 1) ** 2
     height -= height.mean(1, keepdims=True)
     fall = y - y.mean()
-    slope = height @ fall / (height**2).sum(1)
+    slope = height @ fall / np.maximum((height**2).sum(1), 1e-12)          # two sights may stand at one height of an arc
     residual = np.sqrt(np.mean((fall - slope[:, None] * height) ** 2, axis=1))
     return float(residual[slope < -LOWEST_BOUNCE].min(initial=np.inf))
 
