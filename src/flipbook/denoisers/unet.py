@@ -17,6 +17,7 @@ from flipbook.denoisers.unet_blocks import ACTIVATIONS, Layer, Level, Resnet, Si
 from flipbook.nn.clip import Clip, GroupNorm, Scope, channels_first, channels_last, per_image
 from flipbook.nn.doors import Doors
 from flipbook.nn.embed import sinusoid, zero_
+from flipbook.nn.features import Features
 from flipbook.nn.inserts import InsertTable, insert_table
 from flipbook.nn.inserts.micro_conditioning import VectorEmbedding, VectorPart, vector_part
 from flipbook.nn.inserts.temporal_attention import FrameAttention
@@ -156,6 +157,12 @@ class UNet(nn.Module):
             elif isinstance(layer, SpatialTransformer):
                 zero_(layer.leave)
         zero_(self.conv_out)
+
+    @property
+    def features(self) -> Features:
+        """The map (B, T, H, W, C) at the end of the way up's last level but one: objects are whole there, and not yet drawn."""
+        level = min(1, len(self.config.widths) - 1)
+        return Features(self.up[-1 - level].made, self.config.widths[level], 2**level)
 
     def prepare(self, doors: Doors) -> Doors:
         """Compute what does not change over the sampler's steps: keys and values of the tokens, once per clip and layer."""

@@ -135,6 +135,7 @@ class Level(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.inserts = site.sockets(channels, "after_level")
+        self.made = nn.Identity()                                           # is handed what the layers made: others may listen here
         self.resize = resize
 
     def down(self, x: Tensor, clip: Clip) -> tuple[Tensor, list[Tensor]]:
@@ -152,6 +153,7 @@ class Level(nn.Module):
         """The level's result, as high and wide as the next level; takes what the way down left, last first."""
         for layer in self.layers:
             x = layer(torch.cat([x, left.pop()], dim=-1), clip)
+        x = self.made(x)
         if self.resize is not None:
             _, _, height, width, _ = left[-1].shape
             x = per_image(partial(self._grow, (height, width)), x)

@@ -28,6 +28,7 @@ def _make_system(recipe: Recipe, group: Group) -> Any:
     if recipe.system is None and recipe.init is None:
         return None  # some objectives bring their own network
     from flipbook import systems
+    from flipbook.systems.image_weights import start_from_image_model
 
     if recipe.init is not None:
         system = systems.load(recipe.init)
@@ -38,6 +39,8 @@ def _make_system(recipe: Recipe, group: Group) -> Any:
         if name not in system.parts:
             raise ValueError(f"parts.{name}: system {system.name!r} has no such part. Try {', '.join(system.parts)}.")
         setattr(system, name, systems.load(folder).parts[name])
+    if recipe.image is not None:
+        start_from_image_model(system.denoiser, systems.load(recipe.image).denoiser.state_dict())
     for part in system.parts.values():
         part.eval().to(group.device)  # the loop switches what trains to training
     return system

@@ -86,6 +86,7 @@ class Recipe(_Part):
     system: str | None = None  # a system's name, trained from scratch ...
     system_config: dict[str, Any] = {}
     init: str | None = None  # ... or a model folder (or name) to start from
+    image: str | None = None  # an image model (folder or name) whose weights the denoiser starts from; its inserts stay fresh
     parts: dict[str, str] = {}  # parts taken from other models: {autoencoder: runs/autoencoder/model}
     objective: dict[str, Any] = {"name": "denoising"}  # name and the objective's own options
     data: list[dict[str, Any]] = Field(min_length=1)  # sources, see data/sources
