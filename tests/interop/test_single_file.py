@@ -32,7 +32,7 @@ def peers():
 def original(peers):
     """The same weights as an original file holds them, with CLIP's tower stood in for by two tensors."""
     unet, vae = peers
-    weights = translate(unet.state_dict(), inverted(single_file.unet_rules(LEVELS, DEPTH)), None)
+    weights = translate(unet.state_dict(), inverted(single_file.unet_rules(LEVELS, DEPTH, attends=(True, True, False))), None)
     encoded = translate(vae.state_dict(), inverted(autoencoder_kl.original_rules(LEVELS)), None)
     for key, value in encoded.items():
         is_conv = ".attn_1." in key and value.ndim == 2
@@ -51,6 +51,7 @@ def test_the_names_are_those_that_diffusers_converts(peers):
 
     unet, vae = peers
     file = original(peers)
+    assert {"model.diffusion_model.output_blocks.2.1.conv.bias", "model.diffusion_model.output_blocks.5.2.conv.bias"} <= file.keys()
     same(convert_ldm_unet_checkpoint(file, dict(unet.config)), unet.state_dict())
     same(convert_ldm_vae_checkpoint(file, dict(vae.config)), vae.state_dict())
     parts = single_file.stable_diffusion(file, "sd.safetensors", levels=LEVELS, depth=DEPTH)

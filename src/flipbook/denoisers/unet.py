@@ -36,6 +36,7 @@ class UNetConfig:
     transformers:   transformer blocks behind each residual block, 0 for none; `mid_transformers` in the middle.
     heads, head_dim: attention heads per level, or channels per head; exactly one of the two.
     text_dim:       width of the `tokens` door; None for a network without one.
+    picture_dim:    width of the `picture_tokens` door, which the image transformers read by keys and values of their own; None: no such door.
     vector:         what the columns of the `vector` door mean, in their order.
     given_clock:    frames marked as given get a time embedding of their own on top, silent at birth (LVDM, arXiv:2211.13221).
     groups, eps:    of the residual blocks' group norms; `down_eps` replaces eps on the way down, per level.
@@ -55,6 +56,7 @@ class UNetConfig:
     heads: tuple[int, ...] | None = None
     head_dim: int | None = None
     text_dim: int | None = 768
+    picture_dim: int | None = None
     vector: tuple[VectorPart, ...] = ()
     given_clock: bool = False
     groups: int = 32
@@ -139,12 +141,15 @@ class UNet(nn.Module):
         c = self.config
         eps = c.down_eps[level] if stage == "down" and c.down_eps else c.eps
         rows = [row for row in c.inserts.rows if stage in row.stages and (row.levels is None or level in row.levels)]
-        return Site(c.level_heads[level], c.time_dim, c.text_dim, c.groups, eps, c.norm, c.act, c.time_scale_shift, rows)
+        return Site(c.level_heads[level], c.time_dim, c.text_dim, c.picture_dim, c.groups, eps, c.norm, c.act, c.time_scale_shift, rows)
 
     def _number_cross_attentions(self) -> None:
         self._readers = [layer for layer in self.modules() if isinstance(layer, CrossAttention)]
         for slot, layer in enumerate(self._readers):
             layer.slot = slot
+        self._picture_readers = [layer for layer in self._readers if layer.picture_k is not None]
+        for slot, layer in enumerate(self._picture_readers):
+            layer.picture_slot = len(self._readers) + slot
         layers = [layer.how for layer in self.modules() if isinstance(layer, FrameAttention)]
         self._longest = min((how.max_frames for how in layers if "sinusoidal" in how.positions), default=None)
         self._over_clip = any(isinstance(layer, GroupNorm) and layer.over == "clip" for layer in self.modules())
@@ -165,10 +170,18 @@ class UNet(nn.Module):
         return Features(self.up[-1 - level].made, self.config.widths[level], 2**level)
 
     def prepare(self, doors: Doors) -> Doors:
-        """Compute what does not change over the sampler's steps: keys and values of the tokens, once per clip and layer."""
+        """Compute what does not change over the sampler's steps: keys and values of the tokens, then of a picture's, once per clip and layer.
+
+        Raises ValueError for a picture's tokens that this network has no layers for.
+        """
         if doors.tokens is None or doors.keys_values is not None:
             return doors
-        return doors.with_(keys_values=tuple(layer.keys_values(doors.tokens) for layer in self._readers))
+        made = [layer.keys_values(doors.tokens) for layer in self._readers]
+        if doors.picture_tokens is not None:
+            if not self._picture_readers:
+                raise ValueError("this network reads text alone, and picture_tokens are given. Try an image-to-video network.")
+            made += [layer.picture_keys_values(doors.picture_tokens) for layer in self._picture_readers]
+        return doors.with_(keys_values=tuple(made))
 
     def forward(
         self,

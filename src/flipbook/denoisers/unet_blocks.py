@@ -27,6 +27,7 @@ class Site:
     heads: int
     time_dim: int
     text_dim: int | None
+    picture_dim: int | None
     groups: int
     eps: float
     norm: Scope
@@ -79,7 +80,7 @@ class TransformerBlock(nn.Module):
         heads = site.heads
         self.norm1, self.attention = nn.LayerNorm(dim), SelfAttention(dim, heads, dim // heads)
         self.norm2 = nn.LayerNorm(dim) if site.text_dim is not None else None
-        self.cross = CrossAttention(dim, heads, dim // heads, site.text_dim) if site.text_dim is not None else None
+        self.cross = CrossAttention(dim, heads, dim // heads, site.text_dim, site.picture_dim) if site.text_dim is not None else None
         self.norm3, self.mlp = nn.LayerNorm(dim), GatedMLP(dim)
         self.inserts = site.sockets(dim, *IN_TRANSFORMER)
 

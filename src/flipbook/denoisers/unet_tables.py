@@ -65,24 +65,35 @@ LVDM_TEXT = InsertTable((
 ))
 """LVDM's text model: two temporal attentions per block, all of them zero at birth but for the distance tables."""
 
-def modelscope(*, head_dim: int | None = 64, norm: Scope = "clip", dropout: float = 0.1) -> InsertTable:
+def modelscope(
+    *, head_dim: int | None = 64, norm: Scope = "clip", dropout: float = 0.1, conv: bool = True, reach: int | None = None
+) -> InsertTable:
     """ModelScopeT2V's inserts, arXiv:2308.06571: no positions, norms over whole clips, image batches skip (times 0).
 
     head_dim: of the transformer behind the first convolution, which has 8 heads. norm="frame" where clips are causal.
+    conv, reach: without temporal convolutions, and with tables for distances up to `reach` frames (VideoCrafter 1).
     """
-    first = TemporalTransformer(attention=AttentionOverTime(heads=8, head_dim=head_dim), norm=norm)
-    return InsertTable((
+    order = {} if reach is None else {"positions": ("shaw",), "max_frames": reach}
+    first = TemporalTransformer(attention=AttentionOverTime(heads=8, head_dim=head_dim, **order), norm=norm)  # type: ignore[arg-type]
+    rows = (
         Insert(name="temporal_in", at="after_conv_in", kind=first),
         Insert(name="temporal_conv", at="after_resnet", kind=TemporalConv(layout="k3x4", norm=norm, dropout=dropout)),
-        Insert(name="temporal_transformer", at="after_spatial_attention", kind=TemporalTransformer(norm=norm)),
-    ))
+        Insert(
+            name="temporal_transformer", at="after_spatial_attention",
+            kind=TemporalTransformer(attention=AttentionOverTime(**order), norm=norm),  # type: ignore[arg-type]
+        ),
+    )  # fmt: skip
+    return InsertTable(tuple(row for row in rows if conv or row.name != "temporal_conv"))
 
 
 MODELSCOPE = modelscope()
 """ModelScopeT2V and Zeroscope."""
 
 VIDEOCRAFTER = MODELSCOPE
-"""VideoCrafter 1 and 2, arXiv:2310.19512 and 2401.09047: ModelScope's layers on Stable Diffusion 2.1."""
+"""VideoCrafter 1's image-to-video network and 2, arXiv:2310.19512 and 2401.09047: ModelScope's layers on Stable Diffusion 2.1."""
+
+VIDEOCRAFTER_1 = modelscope(conv=False, reach=16)
+"""VideoCrafter 1's text-to-video networks: no temporal convolution, tables of distances tell the order of frames."""
 
 SHOW_1 = MODELSCOPE
 """Show-1, arXiv:2309.15818: ModelScope's layers, in its pixel stages on DeepFloyd IF's network."""
@@ -121,7 +132,7 @@ ANIMATEDIFF_V3 = animatediff(middle=False)
 
 TABLES: dict[str, InsertTable] = {
     "vdm": VDM, "make-a-video": MAKE_A_VIDEO, "imagen-video": IMAGEN_VIDEO, "imagen-video-sr": IMAGEN_VIDEO_SR, "video-ldm": VIDEO_LDM,
-    "magic-video": MAGIC_VIDEO, "lvdm": LVDM, "lvdm-text": LVDM_TEXT, "videocrafter": VIDEOCRAFTER, "modelscope": MODELSCOPE,
+    "magic-video": MAGIC_VIDEO, "lvdm": LVDM, "lvdm-text": LVDM_TEXT, "videocrafter": VIDEOCRAFTER, "videocrafter-1": VIDEOCRAFTER_1, "modelscope": MODELSCOPE,
     "show-1": SHOW_1, "lavie": LAVIE, "lavie-vsr": LAVIE_VSR, "svd": SVD,
     "animatediff-v1": ANIMATEDIFF_V1, "animatediff-v2": ANIMATEDIFF_V2, "animatediff-v3": ANIMATEDIFF_V3,
 }  # fmt: skip

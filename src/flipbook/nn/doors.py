@@ -17,14 +17,16 @@ class Doors:
 
     tokens:      (B, L, D) rows for cross-attention: text, image, audio, brain signal.
     token_mask:  (B, L) bool, True = may be attended.
+    picture_tokens: (B, L', D') more rows for cross-attention, of pictures, for networks that read them apart from the text.
     vector:      (B, V) added to the time embedding: fps, motion strength, class.
     channels:    (B, C', T, H, W) concatenated to the input: depth, sketch, masked frames.
     residuals:   feature maps added inside the network, outermost first.
-    keys_values: per cross-attention layer, keys and values of `tokens`, computed once by `net.prepare`.
+    keys_values: per cross-attention layer, keys and values of `tokens`, then of `picture_tokens`, computed once by `net.prepare`.
     """
 
     tokens: Tensor | None = None
     token_mask: Tensor | None = None
+    picture_tokens: Tensor | None = None
     vector: Tensor | None = None
     channels: Tensor | None = None
     residuals: Sequence[Tensor] = ()
@@ -32,7 +34,7 @@ class Doors:
 
     def with_(self, **changes: object) -> Doors:
         """A copy with some doors changed; changing the tokens drops what was computed from them."""
-        if "tokens" in changes and "keys_values" not in changes:
+        if {"tokens", "picture_tokens"} & changes.keys() and "keys_values" not in changes:
             changes["keys_values"] = None
         return replace(self, **changes)  # type: ignore[arg-type]
 
@@ -45,6 +47,7 @@ class Doors:
         return Doors(
             tokens=pick(self.tokens),
             token_mask=pick(self.token_mask),
+            picture_tokens=pick(self.picture_tokens),
             vector=pick(self.vector),
             channels=pick(self.channels),
             residuals=tuple(r[rows] for r in self.residuals),
@@ -63,6 +66,7 @@ class Doors:
             self,
             tokens=move(self.tokens),
             token_mask=move(self.token_mask),
+            picture_tokens=move(self.picture_tokens),
             vector=move(self.vector),
             channels=move(self.channels),
             residuals=tuple(r.to(device, dtype) for r in self.residuals),

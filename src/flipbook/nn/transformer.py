@@ -26,19 +26,30 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Every cell reads the rows of the `tokens` door. `slot` is this layer's place in `Clip.keys_values`."""
+    """Every cell reads the rows of the `tokens` door. `slot` is this layer's place in `Clip.keys_values`.
 
-    def __init__(self, dim: int, heads: int, head_dim: int, token_dim: int):
+    picture_dim: width of the rows of the `picture_tokens` door, read by keys and values of their own and added to what the others say
+                 (image-prompt attention, arXiv:2308.06721, eq. 5; VideoCrafter, arXiv:2310.19512, 3.2). Rows of zeros add nothing.
+    """
+
+    def __init__(self, dim: int, heads: int, head_dim: int, token_dim: int, picture_dim: int | None = None):
         super().__init__()
         inner = heads * head_dim
-        self.heads, self.slot = heads, 0
+        self.heads, self.slot, self.picture_slot = heads, 0, 0
         self.q = nn.Linear(dim, inner, bias=False)
         self.k, self.v = (nn.Linear(token_dim, inner, bias=False) for _ in range(2))
+        self.picture_k, self.picture_v = (nn.Linear(picture_dim, inner, bias=False) if picture_dim else None for _ in range(2))
         self.out = nn.Linear(inner, dim)
 
     def keys_values(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """(B, L, D) or per frame (B, T, L, D) to keys and values, (..., L, heads, head_dim) each."""
         return self.k(tokens).unflatten(-1, (self.heads, -1)), self.v(tokens).unflatten(-1, (self.heads, -1))
+
+    def picture_keys_values(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of a picture's rows (B, L, D')."""
+        assert self.picture_k is not None
+        assert self.picture_v is not None
+        return self.picture_k(rows).unflatten(-1, (self.heads, -1)), self.picture_v(rows).unflatten(-1, (self.heads, -1))
 
     def forward(self, x: Tensor, clip: Clip, *, first_frame: bool = False) -> Tensor:
         """first_frame: all frames read the tokens of frame 0, where tokens are given per frame."""
@@ -53,8 +64,10 @@ class CrossAttention(nn.Module):
             q, k, v = q.flatten(2, 3).flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1)
         else:                                                               # one text for the clip: frames are queries
             q = q.flatten(1, 3)
-        out = softmax_attention(q, k, v, None if mask is None else mask[:, None, None, :])
-        return self.out(out.reshape(*x.shape[:-1], -1))
+        out = softmax_attention(q, k, v, None if mask is None else mask[:, None, None, :]).reshape(*x.shape[:-1], -1)
+        if self.picture_k is not None and len(clip.keys_values) > self.picture_slot:
+            out = out + softmax_attention(q.reshape(clip.batch, -1, *q.shape[2:]), *clip.keys_values[self.picture_slot]).reshape(out.shape)
+        return self.out(out)
 
 
 class GatedMLP(nn.Module):

@@ -26,29 +26,35 @@ RESNET = {
 }  # fmt: skip
 
 
-def unet_rules(levels: int = 4, depth: int = 2, prefix: str = UNET) -> tuple[Rule, ...]:
+def unet_rules(
+    levels: int = 4, depth: int = 2, prefix: str = UNET, *, attends: Sequence[bool] | None = None, temporal: bool = False
+) -> tuple[Rule, ...]:
     """Original names of a Stable Diffusion U-Net to those of `UNet2DConditionModel`.
 
     levels: sizes. depth: residual blocks per size on the way down, one more on the way up.
+    attends: which sizes have transformers, largest pictures first; to write one has to know, to read not (None).
+    temporal: VideoCrafter's, to the names of `UNet3DConditionModel`: temporal convolutions inside the residual blocks, a temporal
+              transformer behind each image transformer.
     """
+    last = 3 if temporal else 2                                             # where what follows the transformers stands in a block
     names = [
         ("time_embed.0.{p}", "time_embedding.linear_1.{p}"), ("time_embed.2.{p}", "time_embedding.linear_2.{p}"),
         ("input_blocks.0.0.{p}", "conv_in.{p}"), ("out.0.{p}", "conv_norm_out.{p}"), ("out.2.{p}", "conv_out.{p}"),
-        *_resnet("middle_block.0", "mid_block.resnets.0"), *_resnet("middle_block.2", "mid_block.resnets.1"),
-        ("middle_block.1.{rest*}", "mid_block.attentions.0.{rest*}"),
+        *_resnet("middle_block.0", "mid_block.resnets.0"), *_resnet(f"middle_block.{last}", "mid_block.resnets.1"),
+        *_layer("middle_block", "mid_block", 0, temporal), (f"middle_block.{last}.temopral_conv.{{rest*}}", "mid_block.temp_convs.1.{rest*}"),
     ]  # fmt: skip
     for i in range(levels):
         for j in range(depth):
             block = f"input_blocks.{1 + i * (depth + 1) + j}"
-            names += [*_resnet(f"{block}.0", f"down_blocks.{i}.resnets.{j}"), (f"{block}.1.{{rest*}}", f"down_blocks.{i}.attentions.{j}.{{rest*}}")]
+            names += [*_resnet(f"{block}.0", f"down_blocks.{i}.resnets.{j}"), *_layer(block, f"down_blocks.{i}", j, temporal)]
         names.append((f"input_blocks.{(i + 1) * (depth + 1)}.0.op.{{p}}", f"down_blocks.{i}.downsamplers.0.conv.{{p}}"))
         for j in range(depth + 1):
             block = f"output_blocks.{i * (depth + 1) + j}"
+            places = (1, last) if attends is None else (last if attends[levels - 1 - i] else 1,)
             names += [
                 *_resnet(f"{block}.0", f"up_blocks.{i}.resnets.{j}"),
-                (f"{block}.1.conv.{{p}}", f"up_blocks.{i}.upsamplers.0.conv.{{p}}"),       # behind a size without attention
-                (f"{block}.2.conv.{{p}}", f"up_blocks.{i}.upsamplers.0.conv.{{p}}"),
-                (f"{block}.1.{{rest*}}", f"up_blocks.{i}.attentions.{j}.{{rest*}}"),
+                *((f"{block}.{n}.conv.{{p}}", f"up_blocks.{i}.upsamplers.0.conv.{{p}}") for n in places if j == depth),
+                *_layer(block, f"up_blocks.{i}", j, temporal),
             ]
     return tuple(Rule(prefix + there, here) for there, here in names)
 
@@ -129,6 +135,16 @@ def stable_diffusion(weights: Mapping[str, Tensor], origin: str, *, levels: int 
 def _last_layer(text: Mapping[str, Tensor]) -> int:
     blocks = [int(key.split("resblocks.")[1].split(".")[0]) for key in text if "resblocks." in key]
     return max(blocks, default=0)
+
+
+def _layer(there: str, here: str, j: int, temporal: bool) -> list[tuple[str, str]]:
+    """What stands beside the residual block of a layer. (The slip in the authors' name of the convolution is theirs, and in their files.)"""
+    names = [(f"{there}.1.{{rest*}}", f"{here}.attentions.{j}.{{rest*}}")]
+    if temporal:
+        names += [
+            (f"{there}.2.{{rest*}}", f"{here}.temp_attentions.{j}.{{rest*}}"), (f"{there}.0.temopral_conv.{{rest*}}", f"{here}.temp_convs.{j}.{{rest*}}"),
+        ]  # fmt: skip
+    return names
 
 
 def _resnet(there: str, here: str) -> list[tuple[str, str]]:
