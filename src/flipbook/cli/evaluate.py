@@ -19,6 +19,8 @@ def evaluate(
     count: Annotated[
         list[str] | None, typer.Option(metavar="GROUP=N", help="Prompts in a group, for instance two=40. Repeatable.")
     ] = None,
+    inserts: Annotated[str | None, typer.Option(help="off: only the image model inside a video model, frame by frame.")] = None,
+    num_frames: Annotated[int | None, typer.Option(help="Length in frames; 1 for what stills can show.", min=1)] = None,
     num_inference_steps: Annotated[int | None, typer.Option(help="Steps of the sampler.")] = None,
     guidance_scale: Annotated[float | None, typer.Option(help="Pull of the words; 1 is no guidance.")] = None,
     sampler: Annotated[str | None, typer.Option(help="For instance euler, heun, dpmpp_2m, unipc.")] = None,
@@ -41,9 +43,9 @@ def evaluate(
     from flipbook.model import UnknownWords, load
 
     prompts = make_prompts(prompts_seed, _counts(count or []))
-    loaded = load(model, compile=compile)
+    loaded = load(model, compile=compile, inserts=inserts)
     asked = {
-        "num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale,
+        "num_frames": num_frames, "num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale,
         "sampler": sampler, "dtype": dtype,
     }  # fmt: skip
     settings = loaded.system.defaults | {name: value for name, value in asked.items() if value is not None}

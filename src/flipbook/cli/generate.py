@@ -34,6 +34,7 @@ def generate(
     model: Annotated[str, typer.Option(help="A shipped model's name, a model folder (ours or a public pipeline's), or a hub id.")] = "thumb",
     motion_adapter: Annotated[Path | None, typer.Option(help="A folder that sets an image pipeline in motion (AnimateDiff).")] = None,
     like: Annotated[str | None, typer.Option(help="diffusers: compute as that reference where it differs from the authors' code.")] = None,
+    inserts: Annotated[str | None, typer.Option(help="off: only the image model inside a video model, frame by frame.")] = None,
     output: Annotated[
         Path | None, typer.Option(help="File (.mp4 .webm .gif .webp ...) or folder. Default: outputs/WORDS-SEED.mp4")
     ] = None,
@@ -60,7 +61,7 @@ def generate(
     from flipbook.cli.output import output_path, progress_bar, sheet_path, slug
     from flipbook.model import UnknownWords, load
 
-    loaded = load(model, device=device, compile=compile, motion_adapter=motion_adapter, like=like)
+    loaded = load(model, device=device, compile=compile, motion_adapter=motion_adapter, like=like, inserts=inserts)
     with progress_bar("generating", show=not json) as progress, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UnknownWords)
         videos: list[Any] = loaded.generate([conditions], **settings, progress=progress)  # type: ignore[assignment]

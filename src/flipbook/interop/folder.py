@@ -69,14 +69,25 @@ def save_pretrained(system: System, folder: str | Path, *, dtype: torch.dtype | 
 
 
 def from_pretrained(
-    folder: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", **public: Any
+    folder: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", inserts: str = "on", **public: Any
 ) -> System:
     """Read a model folder, ours or that of a public pipeline, ready for inference. Floating weights come in `dtype`.
 
+    inserts: "off": the image model alone that a video U-Net was made of, frame by frame.
     public: options of `flipbook.interop.public.load_pipeline`, for folders of public pipelines: motion_adapter, like, variant.
     Raises ValueError, with the file's name, for anything missing, unknown, damaged or left over, keys included.
     """
-    folder = Path(folder)
+    if inserts not in ("on", "off"):
+        raise ValueError(f"inserts={inserts!r}: they are on or off. Try inserts='off' for the image model alone.")
+    system = _system(Path(folder), dtype, device, public)
+    if inserts == "off":
+        from flipbook.systems.image_weights import without_inserts
+
+        system = without_inserts(system)
+    return system.eval()
+
+
+def _system(folder: Path, dtype: torch.dtype, device: torch.device | str, public: dict[str, Any]) -> System:
     index = _read_json(folder / INDEX)
     if index.get("_class_name") != "System":
         from flipbook.interop.public import load_pipeline
@@ -94,7 +105,7 @@ def from_pretrained(
         defaults=dict(index.get("defaults", {})),
         card=_read_json(folder / CARD) if (folder / CARD).is_file() else {},
         **parts,
-    ).eval()
+    )
 
 
 def composed(method: str, *, process: Any, **fields: Any) -> System:

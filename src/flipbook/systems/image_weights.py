@@ -1,13 +1,16 @@
-"""Image weights into a video network: all of them, bit for bit, and nothing else."""
+"""Image weights into a video network and out of it: all of them, bit for bit, and nothing else."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from flipbook.denoisers.unet import parameter_group
+from flipbook.denoisers.unet import UNet, parameter_group
+from flipbook.nn.inserts import InsertTable
+from flipbook.systems.base import System
 
 
 @torch.no_grad()
@@ -33,3 +36,18 @@ def start_from_image_model(denoiser: nn.Module, image: Mapping[str, Tensor]) -> 
             target = target[:, : value.shape[1]]
         target.copy_(value)
     return fresh
+
+
+def without_inserts(system: System) -> System:
+    """The image model inside a video system, which makes each frame by itself. It shares every weight with the system, and lacks the inserts.
+
+    Raises ValueError for a system whose denoiser has no inserts.
+    """
+    net = system.denoiser
+    if not isinstance(net, UNet) or not net.config.inserts.rows:
+        raise ValueError(f"inserts are switched off where there are some; the {type(net).__name__} of {system.name!r} has none. Try it as it is.")
+    with torch.device("meta"):
+        image = UNet(replace(net.config, inserts=InsertTable()))
+    kept = {name: value for name, value in net.state_dict().items() if parameter_group(name) != "temporal"}
+    image.load_state_dict(kept, assign=True)
+    return replace(system, denoiser=image.train(net.training))

@@ -41,6 +41,13 @@ DEFAULTS: dict[str, Any] = {
     "num_frames": 16, "fps": 8.0, "height": 64, "width": 64, "sampler": "euler", "num_inference_steps": 24, "guidance_scale": 4.0,
 }
 
+SHIPPED = {
+    "what": "Text to video, 16 frames of 64 x 64 at 8 frames per second, on drawn shapes, skies, figures and satellite clouds.",
+    "data": "flipbook.data.world (shapes, sky, figures; held-out combinations left out); weather satellite pictures, NOAA GOES-East, "
+            "September 2017, public domain.",
+}
+"""What the card of the shipped weights says."""
+
 
 def build(config: ThumbConfig | None = None) -> System:
     """The system with fresh weights."""
