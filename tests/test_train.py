@@ -6,10 +6,6 @@ import errno
 import json
 import os
 import signal
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,8 +16,7 @@ from flipbook.data import world
 from flipbook.objectives.base import OBJECTIVES
 from flipbook.train import NonFiniteLoss, train
 from train_toy import Toy, draw, toy_recipe, weights
-
-HERE = Path(__file__).parent
+from train_toy_runs import run_toy
 
 
 @pytest.fixture(autouse=True)
@@ -99,23 +94,6 @@ def test_a_schedule_in_minutes_ends_the_run_by_the_clock_with_a_last_look(tmp_pa
     result = train(toy_recipe(tmp_path, schedule_minutes=1e-9, steps=1000))
     assert result.stopped is None
     assert result.step <= 1
-
-
-@pytest.mark.slow
-def test_two_processes_train_what_one_process_trains(tmp_path):
-    """Over gloo. Only the order of additions differs: 1e-6 after twenty updates of size 0.01."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    there = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
-    both = [run_toy([tmp_path / "two"], {**there, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)]
-    train(toy_recipe(tmp_path / "one"), objective=toy())
-    assert [process.wait() for process in both] == [0, 0]
-    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
-    assert max((one[name] - two[name]).abs().max().item() for name in one) < 1e-6
-    for (step, a), (other_step, b) in zip(log(tmp_path / "one"), log(tmp_path / "two"), strict=True):
-        assert step == other_step
-        assert a == pytest.approx(b, abs=1e-6)
 
 
 def test_micro_batches_add_up_to_the_batch(tmp_path):
@@ -205,8 +183,3 @@ def test_batches_that_do_not_divide_are_refused_with_one_that_does(tmp_path):
     with pytest.raises(ValueError, match="Try batch_size=3"):
         train(toy_recipe(tmp_path, micro_batch=3))
 
-
-def run_toy(arguments, environment=None):
-    path = os.pathsep.join([str(HERE.parent / "src"), str(HERE)])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **(environment or {})}
-    return subprocess.Popen([sys.executable, str(HERE / "train_toy.py"), *map(str, arguments)], env=environment)

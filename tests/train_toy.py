@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -12,12 +13,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from flipbook.checkpoint import load_checkpoint
 from flipbook.data.batch import Batch
 from flipbook.objectives.base import Losses
 from flipbook.training.recipe import Recipe, parse_recipe
+
+
+class Block(nn.Module):
+    """x + tanh(layer(x)); 7 wide inside, which no two processes share evenly."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.hidden, self.out = nn.Linear(dim, 7), nn.Linear(7, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.out(torch.tanh(self.hidden(x)))
 
 
 class Toy:
@@ -25,7 +38,7 @@ class Toy:
 
     def __init__(self, options: Mapping[str, Any] = {}) -> None:
         self.parts = nn.ModuleDict(
-            {"net": nn.Sequential(nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, 8), nn.Linear(8, 12))}
+            {"net": nn.Sequential(nn.Linear(12, 8), Block(8), Block(8), nn.Linear(8, 12))}
         )
         self.poison: int | None = options.get("poison")
         self.at: int | None = None
@@ -79,11 +92,11 @@ def toy_recipe(output: Path, **changes: Any) -> Recipe:
 
 def weights(output: Path) -> dict[str, Tensor]:
     """Everything a finished run of 20 steps has learnt."""
-    files = sorted((output / "checkpoint-000020").glob("*.safetensors"))
-    return {f"{path.stem}/{name}": tensor for path in files for name, tensor in load_file(path).items()}
+    tensors = load_checkpoint(output / "checkpoint-000020").tensors
+    return {f"{stem}/{name}": tensor for stem, part in tensors.items() for name, tensor in part.items()}
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # OUTPUT [a sample's number to be killed at, or changes of the recipe as JSON, "resume" among them]
     from flipbook.data import world
     from flipbook.objectives.base import OBJECTIVES
     from flipbook.train import train
@@ -91,9 +104,12 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     world.draw = draw
     OBJECTIVES["toy"] = lambda system, options: Toy(options)
-    plan = toy_recipe(Path(sys.argv[1]))
+    wish = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
+    kill_at, changes = (wish, {}) if isinstance(wish, int) else (None, wish)
+    resume = changes.pop("resume", False)
+    plan = toy_recipe(Path(sys.argv[1]), **changes)
     torch.manual_seed(plan.seed)
     toy = Toy()
-    if len(sys.argv) > 2:
-        toy.at, toy.event = int(sys.argv[2]), lambda: os.kill(os.getpid(), signal.SIGKILL)
-    train(plan, objective=toy)
+    if kill_at is not None:
+        toy.at, toy.event = kill_at, lambda: os.kill(os.getpid(), signal.SIGKILL)
+    train(plan, objective=toy, resume=resume)

@@ -5,7 +5,8 @@
         state.json                                                     numbers and words
         manifest.json                                                  step, and size and sha256 of every other file
 
-Nothing is pickled. A kill at any moment leaves the previous checkpoint untouched and at most a temporary folder, which
+Where weights are sharded over processes, each writes its slices as `shard-*.safetensors`, and any number of processes
+reads them. Nothing is pickled. A kill at any moment leaves the previous checkpoint untouched and at most a temporary folder, which
 the next save removes.
 """
 
@@ -27,8 +28,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from flipbook import parallel
+
 _NAME = re.compile(r"checkpoint-(\d{6,})")
 _TEMPORARY = ".unfinished-"
+_SHARDS = "shard-"
 
 
 class CheckpointError(ValueError):
@@ -49,41 +53,58 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    root: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], keep: int = 2
-) -> Path:
+    root: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], keep: int = 2,
+    group: parallel.Group | None = None,
+) -> Path:  # fmt: skip
     """Write `root/checkpoint-STEP` and then remove all but the last `keep`. Returns the folder.
 
+    group: processes that hold a slice each of `tensors`, and call this together.
     Raises CheckpointError when the disk is full or cannot be written; earlier checkpoints then stay as they are.
     """
-    final, temporary = root / f"checkpoint-{step:06d}", root / f"{_TEMPORARY}{step:06d}-{os.getpid()}"
+    leads, writer = group is None or group.leads, os.getpid() if group is None else "shared"
+    final, temporary = root / f"checkpoint-{step:06d}", root / f"{_TEMPORARY}{step:06d}-{writer}"
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(root)
-        _require_room(root, tensors)
-        temporary.mkdir()
-        for stem, part in tensors.items():
-            # only contiguous CPU tensors have one byte order on the disk; values do not change
-            save_file(
-                {name: t.detach().cpu().contiguous() for name, t in part.items()}, temporary / f"{stem}.safetensors"
-            )
-        (temporary / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
-        manifest = {"step": step, "files": {path.name: _fingerprint(path) for path in sorted(temporary.iterdir())}}
-        (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        _flush(temporary)
-        if final.exists():  # a corrupt one: resume passed over it and came here again
-            os.replace(final, root / f"{_TEMPORARY}{step:06d}-replaced")
-        os.replace(temporary, final)
-        _flush(root)
-        past = [path for path in list_checkpoints(root) if _step(path) <= step]
-        for old in set(list_checkpoints(root)) - set(
-            past[-keep:]
-        ):  # and corrupt ones of a future that resume passed over
-            os.replace(old, root / f"{_TEMPORARY}{old.name}")  # leaves the list in one moment, not file by file
-        _remove_leftovers(root)
+        if leads:
+            root.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(root)
+            _require_room(root, tensors)
+            temporary.mkdir()
+        if group is None:
+            _write_whole(temporary, tensors)
+        else:
+            group.wait()
+            named = {f"{stem}/{name}": t.detach() for stem, part in tensors.items() for name, t in part.items()}
+            parallel.write_shards(temporary, named)
+        if leads:
+            _finish(root, step, temporary, final, state, keep)
+        if group is not None:
+            group.wait()
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(_explain(error, root, final, tensors)) from error
     return final
+
+
+def _write_whole(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
+    for stem, part in tensors.items():
+        # only contiguous CPU tensors have one byte order on the disk; values do not change
+        save_file({name: t.detach().cpu().contiguous() for name, t in part.items()}, folder / f"{stem}.safetensors")
+
+
+def _finish(root: Path, step: int, temporary: Path, final: Path, state: Mapping[str, Any], keep: int) -> None:
+    """State and manifest beside the tensors, all of it flushed, then renamed; older checkpoints go."""
+    (temporary / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
+    manifest = {"step": step, "files": {path.name: _fingerprint(path) for path in sorted(temporary.iterdir())}}
+    (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    _flush(temporary)
+    if final.exists():  # a corrupt one: resume passed over it and came here again
+        os.replace(final, root / f"{_TEMPORARY}{step:06d}-replaced")
+    os.replace(temporary, final)
+    _flush(root)
+    past = [path for path in list_checkpoints(root) if _step(path) <= step]
+    for old in set(list_checkpoints(root)) - set(past[-keep:]):  # and corrupt ones of a future that resume passed over
+        os.replace(old, root / f"{_TEMPORARY}{old.name}")  # leaves the list in one moment, not file by file
+    _remove_leftovers(root)
 
 
 def list_checkpoints(root: Path) -> list[Path]:
@@ -92,23 +113,38 @@ def list_checkpoints(root: Path) -> list[Path]:
     return sorted(found, key=_step)
 
 
-def load_checkpoint(folder: Path) -> Checkpoint:
-    """Read one checkpoint. Raises CheckpointCorrupt, naming the file, unless every byte is what was written."""
+def load_checkpoint(folder: Path, targets: Mapping[str, Tensor] | None = None) -> Checkpoint:
+    """Read one checkpoint. Raises CheckpointCorrupt, naming the file, unless every byte is what was written.
+
+    targets: tensors by name. Of a sharded checkpoint only such slices are read as these hold (of an optimiser's
+    "name::state" those of `name`); without them, and of whole checkpoints, every tensor comes whole.
+    """
     verify_checkpoint(folder)
     state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    tensors = {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
+    if any(folder.glob(f"{_SHARDS}*.safetensors")):
+        tensors = _read_shards(folder, targets or {})
+    else:
+        tensors = {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
     return Checkpoint(_step(folder), tensors, state)
 
 
-def load_newest(root: Path) -> Checkpoint | None:
-    """The newest checkpoint that is whole; None when there is none at all.
+def _read_shards(folder: Path, targets: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    tensors: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in parallel.read_shards(folder, lambda key: targets.get(key.partition("/")[2].partition("::")[0])).items():
+        stem, _, name = key.partition("/")
+        tensors.setdefault(stem, {})[name] = tensor
+    return tensors
+
+
+def load_newest(root: Path, targets: Mapping[str, Tensor] | None = None) -> Checkpoint | None:
+    """The newest checkpoint that is whole; None when there is none at all. `targets` as in `load_checkpoint`.
 
     A corrupt one is passed over with a warning that names it. Raises CheckpointCorrupt when all are corrupt.
     """
     corrupt: CheckpointCorrupt | None = None
     for folder in reversed(list_checkpoints(root)):
         try:
-            return load_checkpoint(folder)
+            return load_checkpoint(folder, targets)
         except CheckpointCorrupt as error:
             warnings.warn(f"{error} Falling back to the checkpoint before it.", stacklevel=2)
             corrupt = error

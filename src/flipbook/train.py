@@ -33,6 +33,7 @@ from flipbook.data.cache import CachedEncoders
 from flipbook.data.seeds import derive_seed
 from flipbook.data.sources.prefetch import batches, naming_dead_workers
 from flipbook.objectives.base import Objective
+from flipbook.training.blocks import recompute
 from flipbook.training.clock import Clock, Signals, progress, reason_to_stop, save_is_due
 from flipbook.training.log import TrainLog
 from flipbook.training.optim import Average, Optimizer, copy_tensors, lr_factor, named_tensors
@@ -47,6 +48,7 @@ from flipbook.training.plan import (
     validation_batches,
 )
 from flipbook.training.recipe import Recipe
+from flipbook.training.shown import averaged, shard
 from flipbook.training.validation import Scores, validate
 
 
@@ -103,6 +105,10 @@ def _train(recipe: Recipe, resume: bool, objective: Objective | None, group: par
     torch.manual_seed(recipe.seed)  # fresh weights depend on the recipe alone
     objective = objective or make_objective(recipe, group)
     model = objective.trainable().to(group.device).train()
+    sharded = recipe.parallel == "fsdp" and group.size > 1
+    whole = shard(objective, group) if sharded else None
+    if recipe.gradient_checkpointing:
+        recompute(model)
     optimizer, average, run = Optimizer(model, recipe.optimizer), Average(model, recipe.ema), Run()
     changed = _resume(recipe, run, model, optimizer, average) if resume else []
     if recipe.compile:
@@ -119,11 +125,13 @@ def _train(recipe: Recipe, resume: bool, objective: Objective | None, group: par
     def save() -> None:
         nonlocal last_saved, saved_step
         run.seconds = clock.seconds()
-        if group.leads:
+        if group.leads or sharded:
             tensors = {"model": named_tensors(model), "ema": average.tensors(), "optimizer": optimizer.tensors()}
-            save_checkpoint(recipe.output, run.step, tensors, _state(run, recipe), recipe.checkpoint.keep)
-            with average.in_place():
-                _save_model(objective, recipe.output / "model")
+            together = group if sharded else None
+            save_checkpoint(recipe.output, run.step, tensors, _state(run, recipe), recipe.checkpoint.keep, together)
+        with averaged(objective, average, whole, group) as shown:
+            if group.leads:
+                _save_model(shown, recipe.output / "model")
         group.wait()
         last_saved, saved_step = clock.seconds(), run.step
 
@@ -134,9 +142,10 @@ def _train(recipe: Recipe, resume: bool, objective: Objective | None, group: par
             with average.in_place():
                 run.scores = validate(objective, fixed, recipe.validation.repeats, group, autocast)
             _log_scores(log, run)
-        if due(recipe.samples.every) and run.step and group.leads:
-            with average.in_place():
-                _draw_samples(objective, fixed[0], recipe, log, run.step, autocast)
+        if due(recipe.samples.every) and run.step:
+            with averaged(objective, average, whole, group) as shown:
+                if group.leads:
+                    _draw_samples(shown, fixed[0], recipe, log, run.step, autocast)
 
     log = TrainLog(recipe.output, recipe.steps, run.step, tensorboard=recipe.log.tensorboard, speaks=group.leads)
     with log, Signals() as signals:
@@ -193,7 +202,7 @@ def _gradients(
             parts[name] = parts.get(name, 0.0) + part.detach().float().mean() * len(batch) / clips
     group.sum_gradients(params)
     group.average_buffers(model)
-    grad_norm = float(torch.nn.utils.clip_grad_norm_(params, recipe.clip_norm or math.inf))
+    grad_norm = float(group.clip_gradients(params, recipe.clip_norm or math.inf))
     loss, *means = group.sum(torch.stack([torch.cat(local).sum() / clips, *parts.values()])).tolist()
     if not math.isfinite(loss) or not math.isfinite(grad_norm):
         raise NonFiniteLoss(_name_culprits(step, share, local, grad_norm))
@@ -227,7 +236,7 @@ def _state(run: Run, recipe: Recipe) -> dict[str, Any]:
 
 def _resume(recipe: Recipe, run: Run, model: nn.Module, optimizer: Optimizer, average: Average) -> list[str]:
     """Take over the newest whole checkpoint, if there is one. Returns what differs between its recipe and this one."""
-    checkpoint = load_newest(recipe.output)
+    checkpoint = load_newest(recipe.output, named_tensors(model))
     if checkpoint is None:
         return []
     copy_tensors(checkpoint.tensors["model"], named_tensors(model))

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from flipbook import parallel
 from flipbook.training.recipe import OptimizerRecipe, Recipe
 
 ADAMW_NAMES = (
@@ -38,7 +39,8 @@ def named_tensors(module: nn.Module) -> dict[str, Tensor]:
 class Muon(torch.optim.Optimizer):
     """Momentum, made orthogonal: Muon (Jordan 2024), with updates of AdamW's size (arXiv:2502.16982, eq. 4).
 
-    Takes parameters of two axes or more; a convolution (out, in, *kernel) is the matrix (out, in * kernel).
+    Takes parameters of two axes or more, sharded ones too: each process orthogonalises the whole matrix, and keeps its
+    slice. A convolution (out, in, *kernel) is the matrix (out, in * kernel).
     """
 
     def __init__(self, params: Sequence[Tensor], lr: float, weight_decay: float, momentum: float) -> None:
@@ -54,10 +56,11 @@ class Muon(torch.optim.Optimizer):
                 if not state:
                     state["momentum"] = torch.zeros_like(param)
                 average = state["momentum"].lerp_(param.grad, 1 - group["momentum"])
-                update = orthogonalise(param.grad.lerp(average, group["momentum"]).flatten(1))  # Nesterov
+                nesterov = parallel.whole(param.grad.lerp(average, group["momentum"]))  # no slice has the matrix's directions
+                update = orthogonalise(nesterov.flatten(1))
                 size = 0.2 * math.sqrt(max(update.shape))  # rms as AdamW's
                 param.mul_(1 - group["lr"] * group["weight_decay"])
-                param.add_(update.view_as(param).to(param.dtype), alpha=-group["lr"] * size)
+                param.add_(parallel.like(update.view(param.shape).to(param.dtype), param), alpha=-group["lr"] * size)
 
 
 def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
@@ -94,8 +97,9 @@ class Optimizer:
         rest = [n for n in self._params if n not in hidden and n not in matrices]
         named = lambda names: [self._params[name] for name in names]
         adamw_groups = [
-            {"params": named(matrices), "weight_decay": recipe.weight_decay},
-            {"params": named(rest), "weight_decay": 0.0},
+            {"params": alike, "weight_decay": decay}
+            for names, decay in ((matrices, recipe.weight_decay), (rest, 0.0))
+            for alike in _sharded_apart(named(names))
         ]
         adamw_groups = [group for group in adamw_groups if group["params"]]
         self._parts: list[torch.optim.Optimizer] = []
@@ -136,10 +140,15 @@ class Optimizer:
                     "it belongs to another system. Start a new output folder."
                 )
             param = self._params[name]
-            like = (
-                torch.empty_like(param) if value.shape == param.shape else torch.empty_like(value, device=param.device)
-            )
-            owner[id(param)].state[param][what] = like.to(value.dtype).copy_(value)
+            same = value.shape == param.shape
+            kept = torch.empty_like(param if same else value, dtype=value.dtype, device=param.device)
+            owner[id(param)].state[param][what] = kept.copy_(parallel.like(value, kept))
+
+
+def _sharded_apart(params: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Whole and sharded parameters, which no kernel takes in one call; without empty lists."""
+    parts = [[p for p in params if parallel.is_sharded(p) is sharded] for sharded in (False, True)]
+    return [part for part in parts if part]
 
 
 def is_hidden_matrix(name: str, param: Tensor, more_adamw_names: tuple[str, ...] = ()) -> bool:
@@ -176,12 +185,14 @@ class Average:
         self._own = {
             n: p.detach().clone() for n, p in self._live.items() if isinstance(p, nn.Parameter) and p.requires_grad
         }
+        self._name_of = {id(p): n for n, p in self._own.items()}
 
     @torch.no_grad()
     def update(self, updates: int) -> None:
         """Move towards the weights; `updates` counts the optimiser's steps so far, this one included."""
         decay = min(self.decay, (1 + updates) / (10 + updates))
-        torch._foreach_lerp_(list(self._own.values()), [self._live[n].detach() for n in self._own], 1 - decay)
+        for own in _sharded_apart(list(self._own.values())):
+            torch._foreach_lerp_(own, [self._live[self._name_of[id(p)]].detach() for p in own], 1 - decay)
 
     def tensors(self) -> dict[str, Tensor]:
         return self._own
@@ -216,4 +227,4 @@ def copy_tensors(source: Mapping[str, Tensor], target: Mapping[str, Tensor], *, 
             f"the saved weights do not fit this model ({'; '.join(what)}). Was the system or its config changed?"
         )
     for name, value in source.items():
-        target[name].copy_(value)
+        target[name].copy_(parallel.like(value, target[name]))

@@ -119,6 +119,8 @@ def validation_batches(recipe: Recipe, stream: AnyStream, micro_batch: int, grou
     if not recipe.validation.every and not recipe.samples.every:
         return []
     clips = recipe.validation.clips
+    if clips < group.size:
+        raise ValueError(f"validation.clips={clips}: each of {group.size} processes looks at one at least. Try validation.clips={group.size}.")
     numbers = stream.first(clips) if isinstance(stream, BucketStream) else range(clips)
     mine = numbers[group.rank :: group.size]
     return [batch.to(group.device) for chunk in _chunks(mine, micro_batch) for batch in _by_shape(stream, chunk)]

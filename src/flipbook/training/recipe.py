@@ -113,6 +113,8 @@ class Recipe(_Part):
     ema: float = Field(default=0.999, ge=0, lt=1)  # 0 = no average
     dtype: Literal["bf16", "fp32"] = "bf16"  # autocast; weights and optimiser stay float32
     compile: bool = False
+    gradient_checkpointing: bool = False  # blocks run again for their gradients: less memory, about a third more time
+    parallel: Literal["ddp", "fsdp"] = "ddp"  # under torchrun: weights whole in each process, or sharded over all
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Interval = 0  # 0 = torch's choice
     seed: int = 0
@@ -138,6 +140,8 @@ class Recipe(_Part):
             )
         if self.system_config and self.system is None:
             raise ValueError("system_config needs system: a model folder (init) brings its own configuration")
+        if self.compile and (self.gradient_checkpointing or self.parallel == "fsdp"):
+            raise ValueError("compile goes neither with gradient_checkpointing nor with parallel: fsdp yet. Try compile: false")
         span = (self.num_frames - 1) * self.frame_stride + 1
         if span > self.clip_frames:
             raise ValueError(

@@ -44,7 +44,8 @@ def validate(
     was_training = model.training
     model.eval()
     sums, counts = torch.zeros(LEVELS + 1, dtype=torch.float64), torch.zeros(LEVELS + 1, dtype=torch.float64)
-    for batch in batches:
+    for i in range(group.most(len(batches))):  # processes that share weights make as many calls each
+        batch, counted = batches[min(i, len(batches) - 1)], float(i < len(batches))
         for turn in range(repeats):
             seeds = [derive_seed("validation", k, turn) for k in batch.index]
             t = torch.tensor([_level(k, turn, repeats) for k in batch.index], device=batch.video.device)
@@ -54,8 +55,8 @@ def validate(
             where = torch.full_like(loss, LEVELS, dtype=torch.long)
             if losses.t is not None:
                 where = (losses.t.double().cpu() * LEVELS).long().clamp(0, LEVELS - 1)
-            sums.index_add_(0, where, loss)
-            counts.index_add_(0, where, torch.ones_like(loss))
+            sums.index_add_(0, where, loss * counted)
+            counts.index_add_(0, where, torch.full_like(loss, counted))
     model.train(was_training)
     sums, counts = group.sum(torch.stack([sums, counts])).cpu()
     levels = zip(sums[:LEVELS].tolist(), counts[:LEVELS].tolist(), strict=True)
