@@ -94,6 +94,23 @@ def no_picture(system: System, requests: Sequence[Request], inputs: Inputs) -> I
     return replace(inputs, doors=inputs.doors.with_(tokens=tokens, token_mask=mask, channels=channels))
 
 
+def text_and_picture(system: System, requests: Sequence[Request], inputs: Inputs) -> Inputs:
+    """The sentence into the `tokens` door and the first frame, by the image encoder, into that of `picture_tokens`, as in VideoCrafter's
+    image-to-video model (arXiv:2310.19512, 3.2)."""
+    images = torch.stack([pixels_to_tensor(pictures_of(request)[0][None])[:, 0] for request in requests]).to(inputs.given)  # (B, 3, H, W)
+    return _with_picture(system, images, text_tokens(system, requests, inputs))
+
+
+def null_text_and_gray(system: System, requests: Sequence[Request], inputs: Inputs) -> Inputs:
+    """The null of `text_and_picture`: the negative prompt and the rows of an even gray picture, as its authors' code has them."""
+    gray = inputs.given.new_zeros(len(requests), 3, inputs.size.height, inputs.size.width)
+    return _with_picture(system, gray, null_tokens(system, requests, inputs))
+
+
+def _with_picture(system: System, images: Tensor, inputs: Inputs) -> Inputs:
+    return replace(inputs, doors=inputs.doors.with_(picture_tokens=system.image_encoder.encode(images)))
+
+
 def augmentation_noise(seed: int) -> torch.Generator:
     """What draws the noise of `NoiseAugmentation` for a sample of this seed."""
     return torch.Generator().manual_seed(derive_seed(seed, "noise augmentation"))
@@ -157,6 +174,9 @@ def _enter_numbers(columns: tuple[Number, ...], system: System, requests: Sequen
 TEXT = Entrance(name="text", kinds=(Text,), enter=text_tokens, null=null_tokens, defaults=(Text(),))
 GIVEN_FRAMES = Entrance(name="frames", kinds=(Frames, FirstFrame, LastFrame), enter=given_frames)
 ANIMATED_PICTURE = Entrance(name="picture", kinds=(FirstFrame, Frames), enter=animated_picture, null=no_picture, places=(0,))
+TEXT_AND_PICTURE = Entrance(
+    name="text and picture", kinds=(Text, FirstFrame, Frames), enter=text_and_picture, null=null_text_and_gray, places=(0,), defaults=(Text(),),
+)  # fmt: skip
 DRAFT = Entrance(name="draft", kinds=(Draft,), enter=noised_draft)
 
 TEXT_AND_FRAMES = (TEXT, GIVEN_FRAMES)

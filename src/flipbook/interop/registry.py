@@ -17,6 +17,7 @@ CLASSES: dict[str, str] = {
     "KLAutoencoder": "flipbook.autoencoders.kl",
     "PictureEncoder": "flipbook.encoders.picture",
     "Pixels": "flipbook.autoencoders.pixels",
+    "ResampledPictureEncoder": "flipbook.encoders.resampler",
     "TemporalDecoderAutoencoder": "flipbook.autoencoders.temporal_decoder",
     "TextPrior": "flipbook.encoders.text_prior",
     "TinyAutoencoder": "flipbook.autoencoders.tiny",
