@@ -115,3 +115,20 @@ def test_the_cascade_ends_where_the_paper_ends():
     assert (plan.stages[-1].height, plan.stages[2].height) == (768, 256)
     assert plan.stages[-1].shared_noise
     assert plan.stages[-1].same_noise
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_frames_enlarged_one_by_one_with_shared_noise_keep_a_still_clip_still(shared):
+    from flipbook.long.cascade import run_stage
+
+    torch.manual_seed(0)
+    system = make_a_video.build(replace(make_a_video.TINY, kind="frame-upscaler"))
+    waken(system.denoiser)
+    system.eval()
+    stage = replace(
+        make_a_video.cascade(num_frames=2, skip=2, height=2, width=2).stages[-1], num_inference_steps=2, shared_noise=shared, same_noise=shared,
+    )  # fmt: skip
+    draft = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(1)).expand(3, 3, 8, 8)
+    large = run_stage(replace(stage, level=0.0), system, Text(), 0, draft)
+    assert large.shape == (3, 3, 24, 24)
+    assert torch.equal(large[:, 0], large[:, 2]) == shared

@@ -247,3 +247,60 @@ def test_lavies_cascade_makes_four_times_the_frames_and_the_size():
         plan = plan.with_stage(stage.name, num_inference_steps=1)
     assert [(s.num_frames, s.height) for s in plan.stages] == [(2, 16), (5, 16), (5, 64)]
     assert callable(run_cascade)
+
+
+def test_lavies_bias_must_be_zero_as_well_for_the_clip_to_be_the_image_model():
+    """The published code zeroes the weight of the last layer alone; torch's own start of its bias then moves every frame."""
+    from flipbook.denoisers.unet import UNet
+    from flipbook.nn.doors import Doors
+    from flipbook.nn.inserts import InsertTable
+
+    torch.manual_seed(0)
+    config = lavie.UNETS["base"]
+    video = tiny("lavie").denoiser
+    for name, p in video.named_parameters():
+        if name.endswith("attention.out.weight") or name.endswith("attention.out.bias"):
+            p.data.zero_() if "inserts" in name else None
+    image = UNet(replace(video.config, inserts=InsertTable())).eval()
+    image.load_state_dict({key: value for key, value in video.state_dict().items() if "inserts" not in key})
+    x, t, doors = torch.randn(1, 4, 3, 8, 8), torch.tensor([0.4]), Doors(tokens=torch.randn(1, 5, 32))
+    frames = lambda: torch.cat([image(x[:, :, [i]], t, doors) for i in range(3)], dim=2)
+    assert config.inserts.rows[0].at == "before_mlp"
+    with torch.no_grad():
+        torch.testing.assert_close(video(x, t, doors), frames(), atol=1e-5, rtol=1e-5)
+        for name, p in video.named_parameters():
+            if "inserts" in name and name.endswith("attention.out.bias"):
+                p.uniform_(-0.1, 0.1)
+        assert (video(x, t, doors) - frames()).abs().max() > 1e-3
+
+
+# ---------------------------------------------------------------- Stable Video Diffusion's mixers
+
+
+def test_svd_with_mixers_at_the_image_is_the_run_of_each_frame_whatever_its_temporal_weights():
+    """The mixers' share of the image goes to one as their parameter grows; at one half the clip is another one."""
+    from flipbook.nn.doors import Doors
+
+    system = tiny("svd")
+    net, g = system.denoiser, torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, p in net.named_parameters():
+            if ".inserts." in name and "mixer" not in name:
+                p.normal_(std=0.3, generator=g)
+        x, t = torch.randn(1, 4, 3, 8, 8, generator=g), torch.tensor([0.4])
+        doors = Doors(tokens=torch.randn(1, 1, 32, generator=g), channels=torch.randn(1, 4, 3, 8, 8, generator=g), vector=torch.tensor([[6.0, 127.0, 0.02]]))
+        mixed = net(x, t, doors)
+        for name, p in net.named_parameters():
+            if name.endswith("mixer.p"):
+                p.fill_(50.0)
+        alone = torch.cat([net(x[:, :, [i]], t, doors.with_(channels=doors.channels[:, :, [i]])) for i in range(3)], dim=2)
+        torch.testing.assert_close(net(x, t, doors), alone, atol=1e-5, rtol=1e-5)
+        assert (mixed - alone).abs().max() > 1e-3
+
+
+def test_edm_returns_the_state_itself_as_its_noise_vanishes():
+    process = svd.PLAN.process
+    x, said = torch.randn(1, 2, 1, 2, 2, dtype=torch.float64), torch.randn(1, 2, 1, 2, 2, dtype=torch.float64)
+    errors = [(process.to_x0(said, x, process.path.time_at(torch.tensor([s], dtype=torch.float64))) - x).abs().max().item() for s in (1e-1, 1e-3, 1e-5)]
+    assert errors[0] > 10 * errors[1] > 100 * errors[2]
+    assert errors[2] < 1e-4
