@@ -22,6 +22,7 @@ CLASSES: dict[str, str] = {
     "TextPrior": "flipbook.encoders.text_prior",
     "TinyAutoencoder": "flipbook.autoencoders.tiny",
     "UNet": "flipbook.denoisers.unet",
+    "Wan": "flipbook.denoisers.wan",
     "WordEncoder": "flipbook.encoders.words",
     "Process": "flipbook.process.process",
     "Cosine": "flipbook.process.path",
