@@ -89,7 +89,8 @@ def load(
     compile: spend half a minute once to make every video faster.
     options: for public pipelines: motion_adapter, a folder that sets an image pipeline in motion; like="diffusers" to compute as that
              reference where it differs from the authors' code; variant, "fp16" or "bf16" files. For every video U-Net: inserts="off",
-             the image model alone that it was made of.
+             the image model alone that it was made of. For a checkpoint in one file: beside, the folder of a Stable Diffusion pipeline
+             with what no such file holds, a tokenizer at least.
     Raises ValueError if there is no such model, or it is not whole.
     """
     return Model.from_pretrained(name_or_folder, device=device, compile=compile, **options)

@@ -31,10 +31,12 @@ def generate(
     sampler: Annotated[str | None, typer.Option(help="For instance euler, heun, dpmpp_2m, unipc.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same video.")] = 0,
     num_videos: Annotated[int, typer.Option(help="How many, with seeds counting up.", min=1)] = 1,
-    model: Annotated[str, typer.Option(help="A shipped model's name, a model folder (ours or a public pipeline's), or a hub id.")] = "thumb",
+    model: Annotated[str, typer.Option(help="A shipped model's name, a model folder (ours or a public pipeline's), a file, or a hub id.")] = "thumb",
     motion_adapter: Annotated[Path | None, typer.Option(help="A folder that sets an image pipeline in motion (AnimateDiff).")] = None,
     like: Annotated[str | None, typer.Option(help="diffusers: compute as that reference where it differs from the authors' code.")] = None,
     inserts: Annotated[str | None, typer.Option(help="off: only the image model inside a video model, frame by frame.")] = None,
+    beside: Annotated[Path | None, typer.Option(help="For a --model in one file: a Stable Diffusion folder with what the file lacks.")] = None,
+    variant: Annotated[str | None, typer.Option(help="fp16 or bf16: which files of a public folder are read.")] = None,
     output: Annotated[
         Path | None, typer.Option(help="File (.mp4 .webm .gif .webp ...) or folder. Default: outputs/WORDS-SEED.mp4")
     ] = None,
@@ -61,7 +63,8 @@ def generate(
     from flipbook.cli.output import output_path, progress_bar, sheet_path, slug
     from flipbook.model import UnknownWords, load
 
-    loaded = load(model, device=device, compile=compile, motion_adapter=motion_adapter, like=like, inserts=inserts)
+    public = {"motion_adapter": motion_adapter, "like": like, "inserts": inserts, "beside": beside, "variant": variant}
+    loaded = load(model, device=device, compile=compile, **public)
     with progress_bar("generating", show=not json) as progress, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UnknownWords)
         videos: list[Any] = loaded.generate([conditions], **settings, progress=progress)  # type: ignore[assignment]

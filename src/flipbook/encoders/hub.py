@@ -39,10 +39,10 @@ class ClipTextEncoder(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, source: str | Path, *, subfolder: str = "", layer: int = -1, dtype: torch.dtype = torch.float32
+        cls, source: str | Path, *, subfolder: str = "", layer: int = -1, dtype: torch.dtype = torch.float32, variant: str | None = None
     ) -> ClipTextEncoder:
         """Read a tower from a folder or hub id. Raises ValueError if it is not there, ImportError without the extra."""
-        return cls(*_read(source, subfolder, "CLIPTextModel", dtype), layer=layer)
+        return cls(*_read(source, subfolder, "CLIPTextModel", dtype, variant), layer=layer)
 
     def encode(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Rows (B, L, D) and mask (B, L), all True; L is the tower's length (77), longer sentences are cut."""
@@ -108,12 +108,14 @@ class ClipImageEncoder(nn.Module):
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, *, subfolder: str = "", dtype: torch.dtype = torch.float32) -> ClipImageEncoder:
+    def from_pretrained(
+        cls, source: str | Path, *, subfolder: str = "", dtype: torch.dtype = torch.float32, variant: str | None = None
+    ) -> ClipImageEncoder:
         """Read a tower from a folder or hub id. Raises ValueError if it is not there, ImportError without the extra.
 
         The `feature_extractor` beside a local tower's folder says which mean and std it wants; without one they are CLIP's.
         """
-        model = _read_model(source, subfolder, "CLIPVisionModelWithProjection", dtype)
+        model = _read_model(source, subfolder, "CLIPVisionModelWithProjection", dtype, variant)
         config = Path(source) / subfolder / ".." / "feature_extractor" / "preprocessor_config.json"
         found = json.loads(config.read_text(encoding="utf-8")) if subfolder and config.is_file() else {}
         return cls(model, mean=tuple(found.get("image_mean", CLIP_MEAN)), std=tuple(found.get("image_std", CLIP_STD)))
@@ -153,8 +155,8 @@ def _filtered(images: Tensor, weights: Tensor, axis: int) -> Tensor:
     return F.conv2d(F.pad(images, padding, mode="reflect"), kernel, groups=channels)
 
 
-def _read(source: str | Path, subfolder: str, class_name: str, dtype: torch.dtype) -> tuple[Any, Any]:
-    model = _read_model(source, subfolder, class_name, dtype)
+def _read(source: str | Path, subfolder: str, class_name: str, dtype: torch.dtype, variant: str | None = None) -> tuple[Any, Any]:
+    model = _read_model(source, subfolder, class_name, dtype, variant)
     transformers = importlib.import_module("transformers")
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(
@@ -165,14 +167,14 @@ def _read(source: str | Path, subfolder: str, class_name: str, dtype: torch.dtyp
     return model, tokenizer
 
 
-def _read_model(source: str | Path, subfolder: str, class_name: str, dtype: torch.dtype) -> Any:
+def _read_model(source: str | Path, subfolder: str, class_name: str, dtype: torch.dtype, variant: str | None = None) -> Any:
     try:
         transformers = importlib.import_module("transformers")
     except ImportError as error:
         raise ImportError("public encoders need transformers. Try pip install 'flipbook[hub]'") from error
     try:
         model = getattr(transformers, class_name).from_pretrained(
-            str(source), subfolder=subfolder, dtype=dtype, use_safetensors=True
+            str(source), subfolder=subfolder, dtype=dtype, use_safetensors=True, variant=variant
         )
     except OSError as error:
         raise _not_there(source, subfolder, class_name, error) from error

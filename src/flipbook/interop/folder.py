@@ -71,10 +71,11 @@ def save_pretrained(system: System, folder: str | Path, *, dtype: torch.dtype | 
 def from_pretrained(
     folder: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", inserts: str = "on", **public: Any
 ) -> System:
-    """Read a model folder, ours or that of a public pipeline, ready for inference. Floating weights come in `dtype`.
+    """Read a model folder, ours or that of a public pipeline, or one file, ready for inference. Floating weights come in `dtype`.
 
     inserts: "off": the image model alone that a video U-Net was made of, frame by frame.
     public: options of `flipbook.interop.public.load_pipeline`, for folders of public pipelines: motion_adapter, like, variant.
+            For a checkpoint in one file `beside`: see `flipbook.interop.single.load_single_file`.
     Raises ValueError, with the file's name, for anything missing, unknown, damaged or left over, keys included.
     """
     if inserts not in ("on", "off"):
@@ -88,6 +89,15 @@ def from_pretrained(
 
 
 def _system(folder: Path, dtype: torch.dtype, device: torch.device | str, public: dict[str, Any]) -> System:
+    if folder.is_file():
+        from flipbook.interop.single import load_single_file
+
+        other = sorted(set(public) - {"beside"})
+        if other:
+            raise ValueError(f"{folder} is one file: {', '.join(other)} is for folders of public pipelines. Leave it out.")
+        return load_single_file(folder, dtype=dtype, device=device, **public)
+    if "beside" in public:
+        raise ValueError(f"{folder} is a folder: `beside` is for single files, which lack a tokenizer. Leave it out.")
     index = _read_json(folder / INDEX)
     if index.get("_class_name") != "System":
         from flipbook.interop.public import load_pipeline
@@ -128,7 +138,7 @@ def composed(method: str, *, process: Any, **fields: Any) -> System:
 def model_folder(name_or_folder: str | Path) -> Path:
     """The folder that a shipped name or a path means. Raises ValueError if there is none."""
     path = Path(name_or_folder)
-    if (path / INDEX).is_file():
+    if (path / INDEX).is_file() or path.is_file():
         return path
     if (SHIPPED / path / INDEX).is_file() and len(path.parts) == 1:
         return SHIPPED / path

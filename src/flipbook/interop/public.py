@@ -99,7 +99,7 @@ def load_pipeline(
         name=folder.name,
         denoiser=net.to(device),
         autoencoder=autoencoder.to(device),
-        **{part: encoder.to(device) for part, encoder in _encoders(folder, dtype).items()},
+        **{part: encoder.to(device) for part, encoder in _encoders(folder, dtype, variant).items()},
         plan=plan,
         defaults=_default_size(folder, autoencoder.stride),
         card={"title": folder.name, "layout": name} | ({"note": plan.note} if plan.note else {}),
@@ -210,7 +210,7 @@ def _with_motion(image: Any, adapter: Path, dtype: torch.dtype, variant: str | N
     return load_adapter(net, weights, origin)
 
 
-def _encoders(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
+def _encoders(folder: Path, dtype: torch.dtype, variant: str | None) -> dict[str, Any]:
     """The encoders that a pipeline's index names, by the part of a system that they are."""
     from flipbook.encoders.hub import ClipImageEncoder, ClipTextEncoder
 
@@ -218,7 +218,7 @@ def _encoders(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
     found = [part for part in readers if (folder / part).is_dir()]
     if not found:
         raise BadWeights(f"{folder} holds neither text_encoder nor image_encoder: the model folder is not whole. Copy or download it again.")
-    return {part: readers[part].from_pretrained(folder, subfolder=part, dtype=dtype) for part in found}
+    return {part: readers[part].from_pretrained(folder, subfolder=part, dtype=dtype, variant=variant) for part in found}
 
 
 def _default_size(folder: Path, stride: int) -> dict[str, Any]:

@@ -6,7 +6,9 @@ AnimateDiff: motion modules alone, `*.motion_modules.*.temporal_transformer.*`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -57,6 +59,29 @@ def unet_rules(
                 *_layer(block, f"up_blocks.{i}", j, temporal),
             ]
     return tuple(Rule(prefix + there, here) for there, here in names)
+
+
+def seen(weights: Mapping[str, Tensor], origin: str) -> dict[str, Any]:
+    """`UNet2DConditionModel`'s config.json of a Stable Diffusion file, from its names and shapes. Heads, which no file tells, go by the version:
+    8 in 1.x, whose text is 768 wide, 64 channels each in 2.x. Raises ValueError for a text of another width.
+    """
+    shapes = {key.removeprefix(UNET): tuple(value.shape) for key, value in weights.items() if key.startswith(UNET)}
+    down = sorted({int(found[1]) for key in shapes if (found := re.match(r"input_blocks\.(\d+)\.", key))})
+    resized = next((n for n in down if f"input_blocks.{n}.0.op.weight" in shapes), 0)
+    text = next((shape[1] for key, shape in shapes.items() if key.endswith(".attn2.to_k.weight")), None)
+    if not resized or len(down) % resized or text not in (768, 1024):
+        raise ValueError(f"{origin} is no Stable Diffusion of version 1 or 2: its network reads text {text} wide, theirs 768 or 1024.")
+    firsts = [f"input_blocks.{1 + level * resized}" for level in range(len(down) // resized)]
+    widths = [shapes[f"{first}.0.out_layers.3.weight"][0] for first in firsts]
+    has = [f"{first}.1.norm.weight" in shapes for first in firsts]
+    return {
+        "_class_name": "UNet2DConditionModel", "in_channels": shapes["input_blocks.0.0.weight"][1], "out_channels": shapes["out.2.weight"][0],
+        "block_out_channels": widths, "layers_per_block": resized - 1, "cross_attention_dim": text,
+        "attention_head_dim": 8 if text == 768 else [max(width // 64, 1) for width in widths],
+        "use_linear_projection": len(shapes["middle_block.1.proj_in.weight"]) == 2,
+        "down_block_types": ["CrossAttnDownBlock2D" if one else "DownBlock2D" for one in has],
+        "up_block_types": ["CrossAttnUpBlock2D" if one else "UpBlock2D" for one in reversed(has)],
+    }  # fmt: skip
 
 
 CLIP_RULES = (

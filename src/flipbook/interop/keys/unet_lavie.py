@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -65,7 +66,7 @@ def json_of(config: UNetConfig) -> Json:
         "up_block_types": ["CrossAttnUpBlock3D" if has else "UpBlock3D" for has in reversed(levels)],
         "mid_block_type": "UNetMidBlock3DCrossAttn", "use_first_frame": False, "use_relative_position": False, "use_linear_projection": False,
     }  # fmt: skip
-    if config_of(json) != config:
+    if config_of(json) != replace(config, out_channels=json["out_channels"]):
         raise ValueError("LaVie's base network holds its one insert, one number of heads and one of layers on all levels. Try our own layout.")
     return json
 

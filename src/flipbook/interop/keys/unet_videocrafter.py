@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -59,7 +60,7 @@ def json_of(config: UNetConfig) -> Json:
         "use_relative_position": reach is not None, "use_causal_attention": False, "temporal_length": reach or 16, "addition_attention": True,
         "use_image_attention": config.picture_dim is not None, "fps_cond": config.vector == fps,
     }  # fmt: skip
-    if config.head_dim is None or config_of(json) != config:
+    if config.head_dim is None or config_of(json) != replace(config, out_channels=json["out_channels"]):
         raise ValueError("VideoCrafter's network has ModelScope's inserts, one head_dim, 32 groups and at most a frame rate. Save this one in our own layout.")
     return json
 
