@@ -91,9 +91,11 @@ def test_dark_writing_is_found_and_what_flickers_or_has_two_letters_is_none():
         assert len(text_lines(pieces, 12.0)) == (count == 3)
 
 
-def seen(name: str, hashes: int, vector: list[float], frames: int = 16) -> dict:
+def seen(name: str, hashes: int, vector: list[float], frames: int = 16, course: float = 10.0, grain: float = 0.0) -> dict:
     facts = {"clip_id": name, "frames": frames, "fps": 8.0, "height": 64, "width": 64}
-    return {**facts, "phash": [f"{hashes:016x}"] * 3, "embedding": pack_vector(np.array(vector))}
+    chance = np.random.default_rng(0)
+    change = course * chance.choice([-1, 1], 512) + grain * chance.choice([-1, 1], 512)
+    return {**facts, "phash": [f"{hashes:016x}"] * 3, "embedding": pack_vector(np.array(vector)), "course": pack_vector(change)}
 
 
 def test_a_duplicate_agrees_in_hash_and_embedding_and_length():
@@ -101,8 +103,21 @@ def test_a_duplicate_agrees_in_hash_and_embedding_and_length():
     assert Dedup().pairs([first, seen("b", 0, [1, 0], 17)]) == [(0, 1)]
     assert Dedup().pairs([first, seen("b", 0, [1, 0], 24)]) == []
     assert Dedup().pairs([first, seen("b", 0, [0, 1])]) == []
-    assert Dedup().pairs([first, seen("b", 2**13 - 1, [1, 0])]) == []
-    assert Dedup().pairs([first, seen("b", 2**12 - 1, [1, 0])]) == [(0, 1)]
+    assert Dedup().pairs([first, seen("b", 2**17 - 1, [1, 0])]) == []
+    assert Dedup().pairs([first, seen("b", 2**16 - 1, [1, 0])]) == [(0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [({}, True), ({"grain": 5.0}, True), ({"grain": 7.0}, False), ({"course": -10.0}, False), ({"course": 0.0}, False)],
+)
+def test_clips_that_look_alike_and_change_in_other_ways_are_no_copies(changes, same):
+    """Levels of change are 10; a distance of 5, less 1.5 for grain, is 0.31 of the larger change of 11.2."""
+    assert Dedup().pairs([seen("a", 0, [1, 0]), seen("b", 0, [1, 0], **changes)]) == ([(0, 1)] if same else [])
+
+
+def test_clips_that_stand_are_copies_whatever_their_grain():
+    assert Dedup().pairs([seen("a", 0, [1, 0], course=0.0), seen("b", 0, [1, 0], course=0.0, grain=1.4)]) == [(0, 1)]
 
 
 def test_a_clip_whose_only_twin_goes_stays():

@@ -107,6 +107,22 @@ def as_row(name: str, frames: np.ndarray) -> dict:
     return {**facts, **size, **Hash().run({}, look_at(frames))}
 
 
+def test_two_things_that_move_before_one_wall_are_no_copies():
+    """They look alike in every frame; a learned vector of single frames would call them the same."""
+    wall = texture(3)
+    signs = []
+    for down in (False, True):
+        frames = np.stack([wall] * 16)
+        for i in range(16):
+            y, x = (20 + 2 * i, 40) if down else (34, 26 + 2 * i)
+            frames[i, y : y + 12, x : x + 12] = 230
+        signs.append(frames)
+    rows = [as_row(name, frames) for name, frames in zip("ab", signs, strict=True)]
+    loose = {"distance": 32, "cosine": 0.5}
+    assert Dedup(**loose).pairs(rows) == []
+    assert Dedup(**loose, course=9.0).pairs(rows) == [(0, 1)]
+
+
 def test_copies_are_found_and_mirrored_or_other_clips_are_not(tmp_path):
     import cv2
 

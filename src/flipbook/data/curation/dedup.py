@@ -10,24 +10,29 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
+from flipbook.data.curation.hashes import COARSE, MOMENTS
 from flipbook.data.curation.ledger import Row, drop, is_kept, unpack_vector
 from flipbook.data.curation.stage import AllClips
 
+GRAIN = 1.5            # grey levels by which the course of a noisy copy differs
+
 
 class Dedup(AllClips):
-    """Find near-duplicates by hash, confirm them by embedding, keep the largest and sharpest of each group.
+    """Find near-duplicates by hash, confirm them by embedding and course, keep the largest and sharpest of each group.
 
     distance: bits in which at least two of three hashes may differ.   cosine: of the embeddings, at least.
+    course: how far the ways in which two clips change may be apart, as a share of the larger change.
     duration: lengths may differ by this share.   mirrored: a mirror image is a duplicate too.
     drop: drop the copies, or only name them in `dup_of`.
     """
 
     name: ClassVar[str] = "dedup"
-    needs: ClassVar[tuple[str, ...]] = ("phash", "embedding", "frames", "fps")
+    needs: ClassVar[tuple[str, ...]] = ("phash", "embedding", "course", "frames", "fps")
     adds: ClassVar[tuple[str, ...]] = ("dup_of",)
 
-    distance: int = Field(12, ge=0, le=32)
-    cosine: float = Field(0.95, ge=-1, le=1)
+    distance: int = Field(16, ge=0, le=32)
+    cosine: float = Field(0.9, ge=-1, le=1)
+    course: float = Field(0.4, ge=0)
     duration: float = Field(0.1, ge=0)
     mirrored: bool = False
     drop: bool = True
@@ -42,13 +47,17 @@ class Dedup(AllClips):
         hashes = {ending: _hashes(rows, f"phash{ending}") for ending in self._endings}
         vectors = {ending: np.stack([unpack_vector(row[f"embedding{ending}"]) for row in rows] or [np.zeros(1)])
                    for ending in self._endings}  # fmt: skip
+        courses = {"": np.stack([unpack_vector(row["course"]).reshape(MOMENTS, COARSE, COARSE) for row in rows] or [np.zeros((1, 1, 1))])}
+        courses["_mirrored"] = courses[""][..., ::-1]
         seconds = np.array([row["frames"] / row["fps"] for row in rows])
         found = []
         for ending in self._endings:
             for i, others in candidates(hashes[""], hashes[ending], self.distance):
                 others = others[np.abs(seconds[others] - seconds[i]) <= self.duration * seconds[i] + 1e-6]
                 near = vectors[""][others] @ vectors[ending][i] >= self.cosine
-                found += [(min(i, int(j)), max(i, int(j))) for j in others[near] if j != i]
+                others = others[near]
+                others = others[apart(courses[""][others], courses[ending][i]) <= self.course]
+                found += [(min(i, int(j)), max(i, int(j))) for j in others if j != i]
         return sorted(set(found))
 
     @property
@@ -74,6 +83,13 @@ def candidates(hashes: np.ndarray, probes: np.ndarray, distance: int) -> Iterato
     for i, probe in enumerate(probes):
         bits = np.bitwise_count(hashes ^ probe)                # (N, 3)
         yield i, np.flatnonzero((bits <= distance).sum(1) >= 2)
+
+
+def apart(courses: np.ndarray, course: np.ndarray) -> np.ndarray:
+    """Distances (N,) of courses (N, ...) from one, beyond what grain makes, as shares of the larger change; 0 is the same."""
+    size = lambda change: np.sqrt(np.square(change).mean((-3, -2, -1)))
+    distance = np.maximum(size(courses - course) - GRAIN, 0)
+    return distance / np.maximum(np.maximum(size(courses), size(course)), 1e-6)
 
 
 def copies_of(pairs: list[tuple[int, int]], rows: list[Row]) -> dict[str, Row]:
