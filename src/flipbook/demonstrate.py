@@ -48,8 +48,8 @@ def run_demo(
 ) -> dict[str, Any]:
     """Train what is not trained yet, make what is not made yet; returns what `result.json` holds.
 
-    minutes, steps: of training, over all lessons; one of the two. A system that starts from another's image model trains that one
-    first, as long again, in the folder of that name beside this one.
+    minutes, steps: of training, over all lessons; one of the two. A system that starts from another's image model takes the one in the
+    folder of that name beside this one, or trains it there first, as long again.
     Raises ValueError for a folder of another run.
     """
     if (minutes is None) == (steps is None):
@@ -96,13 +96,14 @@ def _start(
         return fresh
     torch.manual_seed(seed)
     system = importlib.import_module(systems.SYSTEMS[name]).build(demo.networks[lesson.network])
-    if demo.latents:
+    if demo.latents is True or (demo.latents and lesson.network in demo.latents):
         system.autoencoder = systems.load("thumb").autoencoder
     if lesson.start:
         source = trained.get(lesson.start)
         if source is None:
             beside = folder.parent / lesson.start
-            run_demo(lesson.start, beside, minutes=minutes, steps=steps, seed=seed, told=told)
+            if not (beside / "result.json").is_file():
+                run_demo(lesson.start, beside, minutes=minutes, steps=steps, seed=seed, told=told)
             source = _last_model(beside)
         take_over(system, systems.load(source))
     from flipbook.interop.folder import save_pretrained
@@ -148,7 +149,7 @@ def _teach(name: str, lesson: Lesson, start: Path, output: Path, minutes: float 
     losses = [row["loss"] for row in rows if "loss" in row]
     seconds = max((row["seconds"] for row in rows if "seconds" in row), default=0.0)
     return {
-        "network": lesson.network, "stage": lesson.stage, "from": start.parent.name if lesson.start else "", "updates": result.step,
+        "network": lesson.network, "stage": lesson.stage, "from": lesson.start, "updates": result.step,
         "batch": lesson.batch, "frames": lesson.frames, "seconds": seconds, "loss": losses[-1] if losses else None,
     }  # fmt: skip
 

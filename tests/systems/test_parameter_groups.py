@@ -72,3 +72,26 @@ def test_unknown_and_empty_groups_are_refused():
         train_only(random_net("animatediff"), ["motion"])
     with pytest.raises(ValueError, match="hold no parameter"):
         train_only(random_net("stable-diffusion"), ["temporal"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_stage_is_a_recipe_that_its_objective_takes_and_that_moves_what_the_stage_says(name):
+    from flipbook.objectives.base import build_objective
+    from flipbook.systems.parameter_groups import groups_of
+
+    module = importlib.import_module(systems.SYSTEMS[name])
+    for stage in module.STAGES:
+        system = module.build(module.TINY)
+        options = stage.recipe()
+        if options.get("form") == "ranks":
+            continue                                                         # it needs more processes than one
+        learns = build_objective(options.pop("name"), system, options).trainable()
+        assert set(learns) == set(stage.parts)
+        for part, net in learns.items():
+            for key, p in net.named_parameters():
+                if part == "denoiser":
+                    assert p.requires_grad == bool(groups_of(key, net) & set(stage.trains)), (stage.name, key)
+                elif part == "autoencoder":
+                    assert p.requires_grad == (key in dict(net.temporal_parameters())), (stage.name, key)
+                else:
+                    assert p.requires_grad, (stage.name, part)

@@ -61,10 +61,10 @@ class Card:
 class Stage:
     """One stage of a method's training.
 
-    trains:    parameter groups of the denoiser that learn; all other weights keep their bits.
+    trains:    parameter groups of denoiser and autoencoder that learn, all other weights keep their bits; (): as the objective has it.
     data:      what it is trained on, in words.
     objective: name in `flipbook.objectives.base.OBJECTIVES`, with its `options`.
-    parts:     parts of the system that learn; the groups are those of the denoiser.
+    parts:     parts of the system that learn; encoders of text and pictures do so whole.
     """
 
     name: str
@@ -76,7 +76,9 @@ class Stage:
 
     def recipe(self) -> dict[str, Any]:
         """The `objective` entry of a training recipe for this stage."""
-        train = {part: list(self.trains) if part == "denoiser" else "all" for part in self.parts}
+        if not self.trains:                                                 # the objective knows what it trains
+            return {"name": self.objective, **self.options}
+        train = {part: list(self.trains) if part in ("denoiser", "autoencoder") else "all" for part in self.parts}
         return {"name": self.objective, "train": train, **self.options}
 
 

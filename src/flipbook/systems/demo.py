@@ -16,7 +16,7 @@ from flipbook.data.world.vocabulary import is_held_out
 from flipbook.denoisers.unet import UNetConfig
 from flipbook.encoders.wordlist import WORDS
 from flipbook.encoders.words import WordEncoderConfig
-from flipbook.long.cascade import Cascade
+from flipbook.long.cascade import Cascade, CascadeStage
 from flipbook.systems.latent import tiny
 
 SENTENCES: tuple[str, ...] = tuple(
@@ -34,6 +34,8 @@ SHOWN = ("a red circle moves right on a black background", "a blue square falls 
 DEMO_WORDS = WordEncoderConfig(words=WORDS, dim=64, depth=1, num_heads=2)
 SHAPE: dict[str, Any] = {"num_frames": 8, "fps": 4.0, "height": 32, "width": 32}
 """Every second frame of the world's 16."""
+
+GUIDED = {**SHAPE, "guidance_scale": 3.0, "num_inference_steps": 20}
 
 Asks = Literal["sentence", "picture", "nothing"]
 
@@ -68,7 +70,7 @@ class Demo:
     networks: configs of the system's file, by the name that lessons and cascade stages call them; the last one taught makes the clip
               if there is no cascade.
     settings: of sampling, instead of the system's defaults.   asks: what a request gives it.
-    latents:  the networks work on thumb's latents, whatever autoencoder their configs have.
+    latents:  True: the networks work on thumb's latents, whatever autoencoder their configs have; or the names of those that do.
     """
 
     networks: Mapping[str, Any]
@@ -76,7 +78,7 @@ class Demo:
     settings: Mapping[str, Any] = field(default_factory=lambda: dict(SHAPE))
     asks: Asks = "sentence"
     cascade: Cascade | None = None
-    latents: bool = True
+    latents: bool | tuple[str, ...] = True
 
     def __post_init__(self) -> None:
         if strange := {lesson.network for lesson in self.lessons} - self.networks.keys():
@@ -86,6 +88,18 @@ class Demo:
 def demo_unet(full: UNetConfig, **changes: Any) -> UNetConfig:
     """A U-Net of the same kind, of about five million weights: 8 x 8 and 4 x 4 cells, attention at both."""
     return tiny(full, **{"widths": (64, 128), "transformers": (1, 1), "heads": (4, 4), "text_dim": full.text_dim and 64, **changes})
+
+
+def first_clip(network: str, **changes: Any) -> CascadeStage:
+    """The first stage of a demonstration's cascade, called as its network."""
+    stage: dict[str, Any] = {"num_inference_steps": 20, "guidance_scale": 3.0, **SHAPE}
+    return CascadeStage(name=network, makes="clip", model=network, **{**stage, **changes})
+
+
+def between(network: str, **changes: Any) -> CascadeStage:
+    """The stage behind it: all 15 frames at the world's own rate, of which the first stage made every second one."""
+    stage: dict[str, Any] = {**SHAPE, "num_frames": 15, "fps": 8.0, "gap": 2, "num_inference_steps": 12, "guidance_scale": 1.0}
+    return CascadeStage(name=network, makes="between", model=network, **{**stage, **changes})
 
 
 IMAGE_FIRST = Lesson(network="image", stage="images", frames=1, batch=64)

@@ -25,6 +25,7 @@ from flipbook.process.path import Cosine
 from flipbook.process.process import Process
 from flipbook.steering import dynamic_threshold
 from flipbook.systems.base import Card, Group, Stage, System, constant_guidance
+from flipbook.systems.demo import DEMO_WORDS, Demo, Lesson, between, first_clip
 
 Kind = Literal["base", "temporal", "spatial"]
 
@@ -105,6 +106,28 @@ TINY = ImagenVideoConfig(
     widths=(16, 32), depths=(1, 1), transformers=(0, 1), heads=(2, 2), groups=8,
     text_encoder=WordEncoderConfig(words=WORDS, dim=32, depth=1, num_heads=2),
 )  # fmt: skip
+
+_DEMO = ImagenVideoConfig(widths=(32, 64), depths=(1, 1), transformers=(0, 1), heads=(2, 4), groups=8, text_encoder=DEMO_WORDS)
+DEMO = Demo(
+    networks={"base": _DEMO, "temporal": replace(_DEMO, kind="temporal"), "spatial": replace(_DEMO, kind="spatial", widths=(16, 32))},
+    lessons=(
+        Lesson(network="base", stage="base", frames=4, stride=4, side=16, batch=40, share=0.5),
+        Lesson(network="temporal", stage="temporal", start="base", frames=7, stride=2, side=16, share=0.2),
+        Lesson(
+            network="spatial", stage="spatial", frames=4, stride=2, batch=8, share=0.3,
+            options={"known": {"take": "small", "factor": 2, "levels": (0.0, 0.6)}},
+        ),
+    ),
+    cascade=Cascade("imagen-video", (
+        first_clip("base", num_frames=4, fps=2.0, height=16, width=16),
+        between("temporal", num_frames=7, fps=4.0, height=16, width=16, window=7, level=0.15),
+        CascadeStage(
+            name="spatial", makes="larger", model="spatial", num_frames=7, fps=4.0, height=32, width=32, level=0.15, num_inference_steps=16, guidance_scale=1.0,
+        ),
+    )),
+    latents=False,
+)  # fmt: skip
+"""One stage of each kind: 4 frames of 16 x 16, 7 frames, 32 x 32."""
 
 DEFAULTS: dict[str, Any] = {
     "num_frames": 16, "fps": 3.0, "height": 24, "width": 40, "sampler": "ddim", "num_inference_steps": 64, "guidance_scale": 6.0,

@@ -6,7 +6,7 @@ taught on is as imperfect as what it will see of itself (conditional latent pert
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -20,6 +20,7 @@ from flipbook.process.process import Process
 from flipbook.process.spacing import leading
 from flipbook.process.vp import VP
 from flipbook.systems.base import Card, Group, Stage, System
+from flipbook.systems.demo import Demo, Lesson, between, demo_unet, first_clip
 
 Kind = Literal["prediction", "interpolation"]
 
@@ -84,6 +85,21 @@ TINY = LVDMConfig(
     ),
     autoencoder=KLAutoencoderConfig(dims=(8, 16), blocks=1, groups=4),
 )  # fmt: skip
+
+_DEMO = LVDMConfig(denoiser=demo_unet(TINY.denoiser))
+DEMO = Demo(
+    networks={"prediction": _DEMO, "interpolation": replace(_DEMO, kind="interpolation")},
+    lessons=(
+        Lesson(network="prediction", stage="prediction", frames=4, stride=4, batch=32, share=0.7),
+        Lesson(network="interpolation", stage="interpolation", start="prediction", frames=5, stride=1, batch=24, share=0.3),
+    ),
+    cascade=Cascade("lvdm", (
+        first_clip("prediction", num_frames=7, fps=2.0, window=4, overlap=1, level=0.1, prompt=False, guidance_scale=1.0),
+        between("interpolation", num_frames=25, fps=8.0, gap=4, level=0.1, prompt=False, guidance_scale=1.0),
+    )),
+    asks="nothing",
+)  # fmt: skip
+"""Two chunks of sparse frames, then the three frames in each of their gaps: half as long again as the clips that it was taught on."""
 
 DEFAULTS: dict[str, Any] = {
     "num_frames": 4, "fps": 2.0, "height": 256, "width": 256, "sampler": "ddim", "num_inference_steps": 50, "guidance_scale": 0.9,

@@ -21,6 +21,8 @@ from flipbook.nn.inserts.micro_conditioning import Scalars
 from flipbook.process.process import Process
 from flipbook.process.vp import VP
 from flipbook.systems.base import Card, Group, Stage, System
+from flipbook.systems.demo import DEMO_WORDS, Demo, Lesson, between, demo_unet, first_clip
+from flipbook.systems.latent import SD_1
 
 Kind = Literal["keyframes", "interpolation", "upscaler"]
 
@@ -91,6 +93,17 @@ TINY = MagicVideoConfig(
     autoencoder=KLAutoencoderConfig(dims=(8, 16), blocks=1, groups=4),
     text_encoder=WordEncoderConfig(words=WORDS, dim=32, depth=1, num_heads=2),
 )
+
+_DEMO = MagicVideoConfig(num_frames=8, image=demo_unet(SD_1), text_encoder=DEMO_WORDS)
+DEMO = Demo(
+    networks={"keyframes": _DEMO, "interpolation": replace(_DEMO, kind="interpolation", num_frames=3)},
+    lessons=(
+        Lesson(network="keyframes", stage="video", start="stable-diffusion", share=0.75),
+        Lesson(network="interpolation", stage="interpolation", start="keyframes", frames=3, stride=1, batch=32, share=0.25),
+    ),
+    cascade=Cascade("magicvideo", (first_clip("keyframes"), between("interpolation"))),
+)  # fmt: skip
+"""Keyframes and the frames between them; the adaptors are as long as the clip of each."""
 
 DEFAULTS: dict[str, Any] = {
     "num_frames": 16, "fps": 4.0, "height": 256, "width": 256, "sampler": "ddim", "num_inference_steps": 50, "guidance_scale": 7.5,

@@ -31,6 +31,7 @@ from flipbook.process.process import Process
 from flipbook.process.spacing import linspace
 from flipbook.steering import clip_at
 from flipbook.systems.base import Card, Stage, System
+from flipbook.systems.demo import DEMO_WORDS, Demo, Lesson, between, first_clip
 
 Kind = Literal["decoder", "interpolation", "upscaler", "frame-upscaler"]
 
@@ -103,6 +104,25 @@ TINY = MakeAVideoConfig(
     image_encoder=PictureEncoderConfig(dim=32),
     prior=TextPriorConfig(words=WordEncoderConfig(words=WORDS, dim=32, depth=1, num_heads=2), dim=32, depth=1, num_heads=2, steps=4),
 )
+
+_DEMO = MakeAVideoConfig(
+    image=UNetConfig(
+        in_channels=12, widths=(32, 64), depths=(1, 1), transformers=(0, 1), heads=(2, 4), text_dim=64, groups=8, time_scale_shift=True, clock="edm",
+    ),
+    autoencoder=PixelsConfig(patch=2), image_encoder=PictureEncoderConfig(dim=64),
+    prior=TextPriorConfig(words=DEMO_WORDS, dim=64, depth=2, num_heads=2, steps=16),
+)
+DEMO = Demo(
+    networks={"decoder": _DEMO, "interpolation": replace(_DEMO, kind="interpolation")},
+    lessons=(
+        Lesson(network="decoder", stage="image", frames=1, batch=64, share=0.35),
+        Lesson(network="decoder", stage="prior", frames=1, batch=128, share=0.15),
+        Lesson(network="decoder", stage="video", share=0.35),
+        Lesson(network="interpolation", stage="interpolation", start="decoder", frames=3, stride=1, batch=32, share=0.15),
+    ),
+    cascade=Cascade("make-a-video", (first_clip("decoder"), between("interpolation"))), latents=False,
+)  # fmt: skip
+"""Pixels two by two. The upscalers are left out: 32 x 32 pixels are what the decoder makes."""
 
 DEFAULTS: dict[str, Any] = {
     "num_frames": 16, "fps": 8.0, "height": 64, "width": 64, "sampler": "ddim", "num_inference_steps": 50, "guidance_scale": 4.0,

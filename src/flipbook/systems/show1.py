@@ -24,6 +24,8 @@ from flipbook.process.process import Process
 from flipbook.process.vp import VP
 from flipbook.steering import dynamic_threshold
 from flipbook.systems.base import Card, Group, Stage, System
+from flipbook.systems.demo import DEMO_WORDS, Demo, Lesson, between, demo_unet, first_clip
+from flipbook.systems.latent import SD_1
 
 Kind = Literal["keyframes", "interpolation", "upscaler", "expert"]
 LEVELS = 1000
@@ -98,6 +100,40 @@ TINY = Show1Config(
     autoencoder=KLAutoencoderConfig(dims=(8, 16), blocks=1, groups=4),
     text_encoder=WordEncoderConfig(words=WORDS, dim=32, depth=1, num_heads=2),
 )
+
+_DEMO = Show1Config(
+    image=UNetConfig(in_channels=3, widths=(32, 64), depths=(1, 1), transformers=(0, 1), heads=(2, 4), text_dim=64, groups=8),
+    inserts=modelscope(head_dim=4, dropout=0.0), text_encoder=DEMO_WORDS,
+)
+DEMO = Demo(
+    networks={
+        "keyframes": _DEMO, "interpolation": replace(_DEMO, kind="interpolation"),
+        "upscaler": replace(_DEMO, kind="upscaler", image=replace(_DEMO.image, widths=(16, 32))),
+        "expert": replace(_DEMO, kind="expert", image=demo_unet(SD_1)),
+    },
+    lessons=(
+        Lesson(network="keyframes", stage="keyframes", frames=4, stride=4, side=16, batch=32, share=0.35),
+        Lesson(network="interpolation", stage="interpolation", start="keyframes", frames=5, stride=1, side=16, share=0.15),
+        Lesson(
+            network="upscaler", stage="upscaler", frames=4, stride=1, batch=8, share=0.25,
+            options={"known": {"take": "small", "factor": 2, "levels": (0.0, 0.5)}},
+        ),
+        Lesson(network="expert", stage="expert", start="stable-diffusion", frames=4, stride=1, batch=24, share=0.25),
+    ),
+    cascade=Cascade("show1", (
+        first_clip("keyframes", num_frames=4, fps=2.0, height=16, width=16),
+        between("interpolation", num_frames=13, fps=8.0, height=16, width=16, gap=4, same_noise=True),
+        CascadeStage(
+            name="upscaler", makes="larger", model="upscaler", num_frames=13, fps=8.0, height=32, width=32, window=4, overlap=1, level=0.25,
+            num_inference_steps=16, guidance_scale=1.0,
+        ),
+        CascadeStage(
+            name="expert", makes="again", model="expert", num_frames=13, fps=8.0, height=32, width=32, strength=0.5, num_inference_steps=16, guidance_scale=2.0,
+        ),
+    )),
+    latents=("expert",),
+)  # fmt: skip
+"""All four stages: pixels of 16 x 16, then of 32 x 32, then thumb's latents."""
 
 DEFAULTS: dict[str, Any] = {
     "num_frames": 8, "fps": 2.0, "height": 40, "width": 64, "sampler": "dpmpp_2m", "num_inference_steps": 75, "guidance_scale": 9.0,

@@ -15,7 +15,7 @@ from flipbook.denoisers.unet import UNet, UNetConfig
 from flipbook.encoders.words import WordEncoder, WordEncoderConfig
 from flipbook.interop.schedulers import SchedulerPlan
 from flipbook.systems.base import Card, Stage, System
-from flipbook.systems.demo import DEMO_WORDS, IMAGE_FIRST, SHAPE, Demo, demo_unet
+from flipbook.systems.demo import DEMO_WORDS, GUIDED, IMAGE_FIRST, Demo, demo_unet
 from flipbook.systems.latent import PLAN, SD_1, TINY_AUTOENCODER, TINY_WORDS, run_by, tiny, words
 
 CARD = Card(
@@ -53,7 +53,7 @@ class StableDiffusionConfig:
 TINY = StableDiffusionConfig(autoencoder=TINY_AUTOENCODER, denoiser=tiny(SD_1), text_encoder=TINY_WORDS)
 DEMO = Demo(
     networks={"image": StableDiffusionConfig(denoiser=demo_unet(SD_1), text_encoder=DEMO_WORDS)}, lessons=(IMAGE_FIRST,),
-    settings={**SHAPE, "guidance_scale": 3.0, "num_inference_steps": 20},
+    settings=GUIDED,
 )  # fmt: skip
 
 

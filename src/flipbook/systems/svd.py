@@ -22,6 +22,7 @@ from flipbook.nn.inserts.micro_conditioning import Scalars
 from flipbook.process.path import EDM
 from flipbook.process.process import Process
 from flipbook.systems.base import Card, Stage, System
+from flipbook.systems.demo import SHAPE, Demo, Lesson, demo_unet
 from flipbook.systems.latent import SD_2, run_by, tiny
 
 CARD = Card(
@@ -78,6 +79,15 @@ TINY = SVDConfig(
     autoencoder=TemporalDecoderAutoencoderConfig(dims=(16, 32, 32), blocks=1, groups=8),
     denoiser=tiny(UNET), image_encoder=PictureEncoderConfig(dim=32),
 )  # fmt: skip
+DEMO = Demo(
+    networks={"video": SVDConfig(denoiser=demo_unet(UNET), image_encoder=PictureEncoderConfig(dim=64))},
+    lessons=(Lesson(
+        network="video", stage="video pretraining", start="stable-diffusion", data={"motion": True},
+        options={"train": {"denoiser": "all", "image_encoder": "all"}},
+    ),),
+    settings={**SHAPE, "guidance_scale": 1.5, "num_inference_steps": 20}, asks="picture",
+)  # fmt: skip
+"""Its image encoder is fresh and learns with the rest, where the paper has CLIP."""
 
 
 def rising_guidance(scale: float, num_frames: int) -> Weight:

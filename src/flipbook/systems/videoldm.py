@@ -22,6 +22,8 @@ from flipbook.nn.inserts.micro_conditioning import Scalars
 from flipbook.process.process import Process
 from flipbook.process.vp import VP
 from flipbook.systems.base import Card, Stage, System
+from flipbook.systems.demo import DEMO_WORDS, Demo, Lesson, between, demo_unet, first_clip
+from flipbook.systems.latent import SD_1
 
 Kind = Literal["keyframes", "prediction", "interpolation", "upscaler"]
 
@@ -104,6 +106,20 @@ TINY = VideoLDMConfig(
     autoencoder=TemporalDecoderAutoencoderConfig(dims=(8, 16), blocks=1, groups=4),
     text_encoder=WordEncoderConfig(words=WORDS, dim=32, depth=1, num_heads=2),
 )
+
+_DEMO = VideoLDMConfig(image=demo_unet(SD_1), inserts=InsertTable(tuple(_small(row) for row in VIDEO_LDM.rows)), text_encoder=DEMO_WORDS)
+DEMO = Demo(
+    networks={"keyframes": _DEMO, "interpolation": replace(_DEMO, kind="interpolation")},
+    lessons=(
+        Lesson(network="keyframes", stage="video", start="stable-diffusion", share=0.75),
+        Lesson(
+            network="interpolation", stage="interpolation", start="keyframes", frames=3, stride=1, batch=32, share=0.25,
+            options={"known": {"take": "ends"}},
+        ),
+    ),
+    cascade=Cascade("videoldm", (first_clip("keyframes"), between("interpolation"))),
+)  # fmt: skip
+"""Keyframes and the frame between each pair; the image weights of stable-diffusion's demonstration keep their bits in both."""
 
 DEFAULTS: dict[str, Any] = {
     "num_frames": 8, "fps": 2.0, "height": 256, "width": 256, "sampler": "ddim", "num_inference_steps": 50, "guidance_scale": 8.0,
