@@ -22,6 +22,7 @@ from flipbook.training.plan import make_objective
 from flipbook.training.recipe import Recipe
 
 ALIKE = 1.5        # times the root mean square: weights further apart were born differently by design
+FEW = 256          # fewer weights than this scatter too much to tell
 
 
 class Stopped(RuntimeError):
@@ -110,6 +111,8 @@ def take_weights(own: Mapping[str, nn.Module], before: Mapping[str, nn.Module]) 
 def _born_alike(a: Tensor, b: Tensor) -> bool:
     if a.numel() < 2 or (a == a.flatten()[0]).all() or (b == b.flatten()[0]).all():
         return False
+    if a.numel() < FEW:
+        return True
     ratio = float(a.square().mean().sqrt() / b.square().mean().sqrt())
     return 1 / ALIKE < ratio < ALIKE
 
