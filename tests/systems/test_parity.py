@@ -12,9 +12,11 @@ pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
 from flipbook.systems import SYSTEMS
+from full_size import BOUND, SHAPES
 from parity_rows import rows, write_folders
 
 PAGE = Path(__file__).parents[2] / "docs/parity.md"
+FULL_SIZE = Path(__file__).parents[2] / "docs/full-size.md"
 RECORD = Path(__file__).parents[2] / "src/flipbook/systems/parity.json"
 ROWS = list(rows())
 
@@ -46,3 +48,11 @@ def test_the_record_that_ships_has_the_figures_of_the_page_and_names_systems():
     assert {row["system"] for row in record["rows"]} <= SYSTEMS.keys()
     written = next(line for line in page if line.startswith("Written by"))
     assert all(f"{name} {version}" in written for name, version in record["versions"].items())
+
+
+def test_the_page_of_full_sizes_has_every_shape_within_its_bound_and_in_24_gib():
+    lines = [line.strip("| ").split(" | ") for line in FULL_SIZE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")][1:]
+    assert [line[0] for line in lines] == list(SHAPES)
+    for name, *_, whole, alone, error, bound in lines:
+        assert float(error) < float(bound) == BOUND, name
+        assert 0 < max(float(whole), float(alone)) < 24, name

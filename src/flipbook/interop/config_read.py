@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from flipbook.hints import nearest
+from flipbook.interop.weights import BadWeights
 
 
 def checked(
@@ -30,6 +33,19 @@ def checked(
         if key not in known and not key.startswith("_"):
             raise ValueError(f"{origin}: field {key!r} is not known to this version of flipbook. {nearest(key, known)}")
     return {key: config.get(key, default) for key, default in read.items()}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises BadWeights, with the file's name, if there is none."""
+    if not path.is_file():
+        raise BadWeights(f"{path} is missing: the model folder is not whole. Copy or download it again.")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadWeights(f"{path} is not valid JSON ({error}). Copy or download it again.") from error
+    if not isinstance(value, dict):
+        raise BadWeights(f"{path} holds {type(value).__name__}: it should hold an object.")
+    return value
 
 
 def _hashable(value: Any) -> Any:

@@ -19,6 +19,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from flipbook.hints import nearest
+from flipbook.interop.config_read import read_json as _read_json
+from flipbook.interop.encoders import TOWERS, read_encoder
 from flipbook.interop.keys_apply import inverted, translate
 from flipbook.interop.schedulers import SchedulerPlan, scheduler_plan
 from flipbook.interop.weights import BadWeights, read_weights
@@ -212,13 +214,10 @@ def _with_motion(image: Any, adapter: Path, dtype: torch.dtype, variant: str | N
 
 def _encoders(folder: Path, dtype: torch.dtype, variant: str | None) -> dict[str, Any]:
     """The encoders that a pipeline's index names, by the part of a system that they are."""
-    from flipbook.encoders.hub import ClipImageEncoder, ClipTextEncoder
-
-    readers: dict[str, Any] = {"text_encoder": ClipTextEncoder, "image_encoder": ClipImageEncoder}
-    found = [part for part in readers if (folder / part).is_dir()]
+    found = [part for part in TOWERS if (folder / part).is_dir()]
     if not found:
         raise BadWeights(f"{folder} holds neither text_encoder nor image_encoder: the model folder is not whole. Copy or download it again.")
-    return {part: readers[part].from_pretrained(folder, subfolder=part, dtype=dtype, variant=variant) for part in found}
+    return {part: read_encoder(folder, part, dtype=dtype, variant=variant) for part in found}
 
 
 def _default_size(folder: Path, stride: int) -> dict[str, Any]:
@@ -240,15 +239,3 @@ def _named(path: Path, read: Any, config: dict[str, Any]) -> Any:
         return read(config)
     except (ValueError, KeyError) as error:
         raise ValueError(f"{path}: {error}") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise BadWeights(f"{path} is missing: the model folder is not whole. Copy or download it again.")
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadWeights(f"{path} is not valid JSON ({error}). Copy or download it again.") from error
-    if not isinstance(value, dict):
-        raise BadWeights(f"{path} holds {type(value).__name__}: it should hold an object.")
-    return value

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from flipbook.interop.encoders import filled, read_encoder, read_tokenizer
 from flipbook.interop.keys import autoencoder_kl, picture_rows, single_file, unet_lavie, unet_videocrafter
 from flipbook.interop.keys.single_file import AUTOENCODER, TEXT, UNET
 from flipbook.interop.keys_apply import KeysDoNotFit, Rule, inverted, listed, translate
@@ -115,14 +116,13 @@ def _videocrafter(weights: Weights, origin: str, folder: Path, head_dim: int, dt
 
 def _lavie(weights: Weights, origin: str, folder: Path, head_dim: int, dtype: torch.dtype) -> dict[str, Any]:
     from flipbook.denoisers.unet import UNet
-    from flipbook.encoders.hub import ClipTextEncoder
     from flipbook.interop.folder import unfilled
 
     with unfilled():
         net = UNet(unet_lavie.config_of(unet_lavie.seen(weights)))
     return {
         "denoiser": unet_lavie.LAVIE.load(net, weights, origin), "autoencoder": read_network(_there(folder, "vae", origin), dtype=dtype),
-        "text_encoder": ClipTextEncoder.from_pretrained(_there(folder, "text_encoder", origin).parent, subfolder="text_encoder", dtype=dtype),
+        "text_encoder": read_encoder(_there(folder, "text_encoder", origin).parent, "text_encoder", dtype=dtype),
     }  # fmt: skip
 
 
@@ -193,9 +193,8 @@ def _text_encoder(weights: Weights, origin: str, folder: Path) -> nn.Module:
         num_attention_heads=max(width[1] // 64, 1), max_position_embeddings=theirs["embeddings.position_embedding.weight"].shape[0],
         hidden_act="gelu" if open_clip else "quick_gelu",
     )  # fmt: skip
-    model = _filled(transformers.CLIPTextModel, config, theirs, origin)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(str(_there(folder, "tokenizer", origin)))
-    return ClipTextEncoder(model, tokenizer)
+    model = filled(transformers.CLIPTextModel, config, theirs, origin)
+    return ClipTextEncoder(model, read_tokenizer(_there(folder, "tokenizer", origin)))
 
 
 def _picture_encoder(tower: Weights, resampler: Weights, origin: str, head_dim: int) -> nn.Module:
@@ -203,21 +202,10 @@ def _picture_encoder(tower: Weights, resampler: Weights, origin: str, head_dim: 
 
     transformers = importlib.import_module("transformers")
     config = transformers.CLIPVisionConfig(**picture_rows.tower_config(tower))
-    model = _filled(transformers.CLIPVisionModelWithProjection, config, translate(tower, picture_rows.tower_rules(), None, origin), origin)
+    model = filled(transformers.CLIPVisionModelWithProjection, config, translate(tower, picture_rows.tower_rules(), None, origin), origin)
     rows = QueryResampler(**picture_rows.resampler_config(resampler, head_dim=head_dim))
     rows.load_state_dict(translate(resampler, picture_rows.RESAMPLER_RULES, rows.state_dict(), origin), assign=True)
     return ResampledClipEncoder(model, rows)
-
-
-def _filled(make: Any, config: Any, weights: Weights, origin: str) -> Any:
-    """A network of transformers with these weights and no others; what it computes itself (positions' numbers) is left to it."""
-    from flipbook.interop.folder import unfilled
-
-    with unfilled():
-        model = make(config)
-    wanted = {key: value for key, value in model.state_dict().items() if not key.endswith("position_ids")}
-    model.load_state_dict(translate(weights, (Rule("{rest*}", "{rest*}"),), wanted, origin), strict=False, assign=True)
-    return model.eval().requires_grad_(False)
 
 
 def _scaled(scale: Tensor) -> Any:
