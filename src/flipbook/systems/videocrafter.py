@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flipbook.autoencoders.kl import KLAutoencoder, KLAutoencoderConfig
-from flipbook.conditions import DRAFT, TEXT, frame_rate, numbers
+from flipbook.conditions import DRAFT, TEXT, TEXT_AND_PICTURE, Entrance, frame_rate, numbers
 from flipbook.denoisers.unet import UNet, UNetConfig
 from flipbook.denoisers.unet_tables import VIDEOCRAFTER, modelscope
+from flipbook.encoders.resampler import ResampledPictureEncoder, ResampledPictureEncoderConfig
 from flipbook.encoders.words import WordEncoder, WordEncoderConfig
 from flipbook.interop.schedulers import SchedulerPlan
 from flipbook.nn.inserts.micro_conditioning import Scalars
@@ -32,8 +33,8 @@ CARD = Card(
     authors="Chen et al.",
     reproduces=(
         "text to video of versions 1 (arXiv:2310.19512) and 2, told the frame rate", "the scale on x0", "version 2's two stages, frozen groups and all",
+        "image to video: rows of the picture beside those of the text, with keys and values of their own", "the authors' checkpoints, read and written",
     ),
-    leaves_out=("image to video: it needs a second key and value pair per cross-attention", "the original checkpoint's own file layout"),
     citation="""@inproceedings{chen2024videocrafter2,
   title={VideoCrafter2: Overcoming Data Limitations for High-Quality Video Diffusion Models},
   author={Chen, Haoxin and Zhang, Yong and Cun, Xiaodong and Xia, Menghan and Wang, Xintao and Weng, Chao and Shan, Ying},
@@ -54,6 +55,7 @@ STAGES = (
 )  # fmt: skip
 
 RECIPE = (TEXT, DRAFT, numbers(frame_rate))
+PICTURE_RECIPE = (TEXT_AND_PICTURE, DRAFT, numbers(frame_rate))
 PLAN_1 = replace(SD_PLAN, options={"eta": 1.0}, last=1 / SD_PLAN.num_levels)
 PLAN = replace(PLAN_1, process=Process(X0Scale(VP()), "eps"))
 """Version 2; `PLAN_1` is version 1's, without the scale."""
@@ -67,11 +69,15 @@ UNET = replace(SD_2, inserts=VIDEOCRAFTER, vector=(Scalars(names=("fps",), frequ
 
 @dataclass(frozen=True, kw_only=True)
 class VideoCrafterConfig:
-    """The sizes of the published networks. version: 2, or 1, which differs by its path alone."""
+    """The sizes of the published networks. version: 2, or 1, which differs by its path alone.
+
+    image_encoder: of the image-to-video model, whose denoiser has a `picture_dim` of its `out_dim`; None: text to video.
+    """
 
     autoencoder: KLAutoencoderConfig = field(default_factory=KLAutoencoderConfig)
     denoiser: UNetConfig = field(default_factory=lambda: UNET)
     text_encoder: WordEncoderConfig = field(default_factory=lambda: words(1024))
+    image_encoder: ResampledPictureEncoderConfig | None = None
     version: int = 2
 
     def __post_init__(self) -> None:
@@ -83,6 +89,10 @@ TINY = VideoCrafterConfig(
     autoencoder=TINY_AUTOENCODER, text_encoder=TINY_WORDS,
     denoiser=tiny(UNET, inserts=modelscope(head_dim=4), vector=(Scalars(names=("fps",), frequencies=32),)),
 )  # fmt: skip
+TINY_PICTURE = replace(
+    TINY, denoiser=replace(TINY.denoiser, picture_dim=32), image_encoder=ResampledPictureEncoderConfig(dim=16, side=16, out_dim=32, rows=3, depth=1, heads=2),
+)  # fmt: skip
+"""The image-to-video model."""
 DEMO = Demo(
     networks={"clips": VideoCrafterConfig(
         denoiser=demo_unet(UNET, inserts=modelscope(head_dim=8, dropout=0.0), vector=(Scalars(names=("fps",), frequencies=32),)), text_encoder=DEMO_WORDS,
@@ -96,9 +106,14 @@ DEMO = Demo(
 
 
 def compose(*, plan: SchedulerPlan = PLAN, defaults: dict[str, Any] | None = None, **parts: Any) -> System:
-    """The system of parts that are there: denoiser, autoencoder, text_encoder; name and card if they have others."""
+    """The system of parts that are there: denoiser, autoencoder, text_encoder, image_encoder; name and card if they have others.
+
+    With an image encoder it is the image-to-video model. A network without a frame rate is not told any.
+    """
+    recipe: tuple[Entrance, ...] = PICTURE_RECIPE if parts.get("image_encoder") is not None else RECIPE
+    recipe = recipe if parts["denoiser"].config.vector else recipe[:-1]
     return System(
-        **{"name": CARD.name, **parts}, method=CARD.name, conditions=RECIPE, index_fps=None, **run_by(plan),
+        **{"name": CARD.name, **parts}, method=CARD.name, conditions=recipe, index_fps=None, **run_by(plan),
         defaults=DEFAULTS | {"sampler": plan.sampler} | (defaults or {}),
     )  # fmt: skip
 
@@ -109,4 +124,5 @@ def build(config: VideoCrafterConfig | None = None) -> System:
     return compose(
         plan=PLAN if config.version == 2 else PLAN_1,
         denoiser=UNet(config.denoiser), autoencoder=KLAutoencoder(config.autoencoder), text_encoder=WordEncoder(config.text_encoder),
+        image_encoder=None if config.image_encoder is None else ResampledPictureEncoder(config.image_encoder),
     )  # fmt: skip
