@@ -18,7 +18,7 @@ from flipbook.interop.schedulers import SchedulerPlan
 from flipbook.process.process import Process
 from flipbook.process.vp import VP
 from flipbook.systems.base import Card, Stage, System
-from flipbook.systems.demo import DEMO_WORDS, GUIDED, Demo, Lesson, demo_unet
+from flipbook.systems.demo import DEMO_WORDS, GUIDED, PLACES, Demo, Lesson, demo_unet
 from flipbook.systems.latent import SD_1, TINY_AUTOENCODER, TINY_WORDS, run_by, tiny, words
 
 CARD = Card(
@@ -70,7 +70,7 @@ TINY = AnimateDiffConfig(
 )  # fmt: skip
 DEMO = Demo(
     networks={"motion": AnimateDiffConfig(denoiser=demo_unet(SD_1, inserts=animatediff(heads=4, middle=False)), text_encoder=DEMO_WORDS)},
-    lessons=(Lesson(network="motion", stage="motion", start="stable-diffusion"),),
+    lessons=(Lesson(network="motion", stage="motion", start="stable-diffusion", options=PLACES),),
     settings=GUIDED,
 )  # fmt: skip
 

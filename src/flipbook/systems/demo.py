@@ -58,7 +58,7 @@ class Lesson:
     frames: int = 8
     stride: int = 2
     side: int = 32
-    batch: int = 16
+    batch: int = 8
     options: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
 
@@ -102,5 +102,7 @@ def between(network: str, **changes: Any) -> CascadeStage:
     return CascadeStage(name=network, makes="between", model=network, **{**stage, **changes})
 
 
+PLACES: dict[str, Any] = {"times": (0.3, 1.0)}
+"""Options of lessons on clips that start from an image model: the noise levels at which it is decided what stands where."""
 IMAGE_FIRST = Lesson(network="image", stage="images", frames=1, batch=64)
 """Stills first, eight for the price of a clip."""

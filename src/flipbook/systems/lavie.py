@@ -26,7 +26,7 @@ from flipbook.process.noise import initial_noise
 from flipbook.process.process import Process
 from flipbook.process.vp import VP
 from flipbook.systems.base import Card, Stage, System
-from flipbook.systems.demo import DEMO_WORDS, GUIDED, Demo, Lesson, demo_unet
+from flipbook.systems.demo import DEMO_WORDS, GUIDED, PLACES, Demo, Lesson, demo_unet
 from flipbook.systems.latent import PLAN as SD_PLAN
 from flipbook.systems.latent import SD_1, SD_2, TINY_AUTOENCODER, TINY_WORDS, run_by, tiny, words
 
@@ -153,7 +153,7 @@ def tiny_stage(kind: Kind) -> LaVieConfig:
 TINY = tiny_stage("base")
 DEMO = Demo(
     networks={"base": LaVieConfig(autoencoder=TINY_AUTOENCODER, denoiser=demo_unet(UNETS["base"]), text_encoder=DEMO_WORDS)},
-    lessons=(Lesson(network="base", stage="base", start="stable-diffusion", batch=20),), settings=GUIDED,
+    lessons=(Lesson(network="base", stage="base", start="stable-diffusion", options=PLACES, batch=20),), settings=GUIDED,
 )  # fmt: skip
 """The base alone: four clips an update, with four stills behind each."""
 

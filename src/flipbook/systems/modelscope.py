@@ -17,7 +17,7 @@ from flipbook.denoisers.unet_tables import MODELSCOPE, modelscope
 from flipbook.encoders.words import WordEncoder, WordEncoderConfig
 from flipbook.interop.schedulers import SchedulerPlan
 from flipbook.systems.base import Card, Stage, System
-from flipbook.systems.demo import DEMO_WORDS, GUIDED, Demo, Lesson, demo_unet
+from flipbook.systems.demo import DEMO_WORDS, GUIDED, PLACES, Demo, Lesson, demo_unet
 from flipbook.systems.latent import PLAN as SD_PLAN
 from flipbook.systems.latent import SD_2, TINY_AUTOENCODER, TINY_WORDS, run_by, tiny, words
 from flipbook.video import Video
@@ -75,7 +75,7 @@ TINY = ModelScopeConfig(
 )  # fmt: skip
 DEMO = Demo(
     networks={"clips": ModelScopeConfig(denoiser=demo_unet(SD_2, inserts=modelscope(head_dim=8, dropout=0.0)), text_encoder=DEMO_WORDS)},
-    lessons=(Lesson(network="clips", stage="clean clips", start="stable-diffusion"),), settings=GUIDED,
+    lessons=(Lesson(network="clips", stage="clean clips", start="stable-diffusion", options=PLACES),), settings=GUIDED,
 )  # fmt: skip
 
 

@@ -82,7 +82,7 @@ DEMO = Demo(
         ),
         autoencoder=PixelsConfig(patch=2), text_encoder=DEMO_WORDS,
     )},
-    lessons=(Lesson(network="vdm", stage="joint"),), latents=False,
+    lessons=(Lesson(network="vdm", stage="joint", batch=20),), latents=False,
     settings={**SHAPE, "guidance_scale": 2.0, "num_inference_steps": 32},
 )  # fmt: skip
 """Pixels two by two: a quarter of the places, twelve numbers at each."""

@@ -21,7 +21,7 @@ from flipbook.process.process import Process
 from flipbook.process.vp import VP
 from flipbook.process.x0_scale import X0Scale
 from flipbook.systems.base import Card, Stage, System
-from flipbook.systems.demo import DEMO_WORDS, GUIDED, Demo, Lesson, demo_unet
+from flipbook.systems.demo import DEMO_WORDS, GUIDED, PLACES, Demo, Lesson, demo_unet
 from flipbook.systems.latent import PLAN as SD_PLAN
 from flipbook.systems.latent import SD_2, TINY_AUTOENCODER, TINY_WORDS, run_by, tiny, words
 
@@ -98,7 +98,7 @@ DEMO = Demo(
         denoiser=demo_unet(UNET, inserts=modelscope(head_dim=8, dropout=0.0), vector=(Scalars(names=("fps",), frequencies=32),)), text_encoder=DEMO_WORDS,
     )},
     lessons=(
-        Lesson(network="clips", stage="all modules on clips", start="stable-diffusion", share=0.8),
+        Lesson(network="clips", stage="all modules on clips", start="stable-diffusion", options=PLACES, share=0.8),
         Lesson(network="clips", stage="spatial modules on images", frames=1, batch=64, share=0.2),
     ),
     settings=GUIDED,

@@ -22,7 +22,7 @@ from flipbook.nn.inserts.micro_conditioning import Scalars
 from flipbook.process.process import Process
 from flipbook.process.vp import VP
 from flipbook.systems.base import Card, Stage, System
-from flipbook.systems.demo import DEMO_WORDS, Demo, Lesson, between, demo_unet, first_clip
+from flipbook.systems.demo import DEMO_WORDS, PLACES, Demo, Lesson, between, demo_unet, first_clip
 from flipbook.systems.latent import SD_1
 
 Kind = Literal["keyframes", "prediction", "interpolation", "upscaler"]
@@ -111,7 +111,7 @@ _DEMO = VideoLDMConfig(image=demo_unet(SD_1), inserts=InsertTable(tuple(_small(r
 DEMO = Demo(
     networks={"keyframes": _DEMO, "interpolation": replace(_DEMO, kind="interpolation")},
     lessons=(
-        Lesson(network="keyframes", stage="video", start="stable-diffusion", share=0.75),
+        Lesson(network="keyframes", stage="video", start="stable-diffusion", options=PLACES, share=0.75),
         Lesson(
             network="interpolation", stage="interpolation", start="keyframes", frames=3, stride=1, batch=32, share=0.25,
             options={"known": {"take": "ends"}},
