@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from flipbook.nn import attention
-from flipbook.nn.attention import PATTERNS, attend, attend_dense, pattern_mask, softmax_attention
+from flipbook.nn.attention import PATTERNS, attend, attend_dense, kernels, pattern_mask, softmax_attention
 
 GRID = (5, 6)       # frames, cells
 
@@ -55,7 +54,7 @@ def test_the_cpu_policy_agrees_with_the_fused_kernel(keys, monkeypatch):
     q, k, v = (torch.randn(2, n, 2, 16, generator=g) for n in (300, keys, keys))
     mask = torch.rand(2, 1, 300, keys, generator=g) > 0.3
     reference = torch.nn.functional.scaled_dot_product_attention(*(x.transpose(1, 2) for x in (q, k, v)), attn_mask=mask).transpose(1, 2)
-    monkeypatch.setattr(attention, "SHORT", 10_000)          # plain products whatever the length
+    monkeypatch.setattr(kernels, "SHORT", 10_000)          # plain products whatever the length
     torch.testing.assert_close(softmax_attention(q, k, v, mask), reference, atol=2e-6, rtol=1e-5)
     in_bf16 = softmax_attention(q.bfloat16(), k.bfloat16(), v.bfloat16(), mask)
     torch.testing.assert_close(in_bf16.float(), reference, atol=0.03, rtol=0.03)
@@ -75,7 +74,7 @@ def test_a_row_with_log_m_added_to_its_logit_counts_as_m_rows(monkeypatch, short
     bias = torch.zeros(2, 1, 1, 30)
     bias[1, ..., -1] = torch.tensor(41.0).log()
     many = [torch.cat([x[1:], x[1:, -1:].expand(-1, 40, -1, -1)], dim=1) for x in (k, v)]
-    monkeypatch.setattr(attention, "SHORT", short)
+    monkeypatch.setattr(kernels, "SHORT", short)
     got = softmax_attention(q, k, v, bias)
     torch.testing.assert_close(got[:1], softmax_attention(q[:1], k[:1], v[:1]), atol=tolerance, rtol=0)
     torch.testing.assert_close(got[1:], softmax_attention(q[1:], *many), atol=tolerance, rtol=0)

@@ -77,11 +77,11 @@ def test_a_norm_spans_what_it_says_and_leaves_images_out(over):
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("masked", [False, True])
 def test_attention_over_time_is_softmax_written_out(fused, masked, monkeypatch):
-    from flipbook.nn import attention
+    from flipbook.nn.attention import kernels
 
     q, k, v = (draw(2, 4, 3, 2, 8, seed=i) for i in range(3))
     attends = torch.ones(1, 4, 4).tril().bool() if masked else None
-    monkeypatch.setattr(attention, "SHORT", 0 if fused else 64)
+    monkeypatch.setattr(kernels, "SHORT", 0 if fused else 64)
     logits = torch.einsum("bishd,bjshd->bshij", q, k) / 8**0.5
     if masked:
         logits = logits.masked_fill(~attends[:, None, None], float("-inf"))
