@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import inspect
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,7 @@ from flipbook.process.noise import NoiseSource
 from flipbook.samplers import SAMPLERS
 from flipbook.samplers.common import Denoise
 from flipbook.shapes import tensor_to_pixels
+from flipbook.stepcache import StepCache
 from flipbook.systems.base import System
 from flipbook.video import Video
 
@@ -47,6 +49,7 @@ class Settings:
     guidance_scale: float
     guidance_interval: tuple[float, float] | None = None
     guidance_rescale: float = 0.0
+    step_cache: float | None = None
 
     @property
     def size(self) -> Size:
@@ -126,6 +129,7 @@ def generate(
     guidance_scale: float | None = None,
     guidance_interval: tuple[float, float] | None = None,
     guidance_rescale: float | None = None,
+    step_cache: float | None = None,
     seed: int | Sequence[int] = 0,
     num_videos: int = 1,
     batch_size: int = 1,
@@ -141,6 +145,7 @@ def generate(
     guidance_scale: how far the text pulls away from the negative prompt; 1 = no guidance, and half the work.
     guidance_interval: (t_lo, t_hi): guidance acts at noise levels in between only (arXiv:2404.07724).
     guidance_rescale: in [0, 1], against over-exposure by large scales (arXiv:2305.08891, eq. 15 and 16).
+    step_cache: threshold up to which blocks of the network are skipped, see `flipbook.stepcache`; None = exact.
     seed:       of the first video; the others count up from it. Or one seed per video.
     num_videos: how many videos each request becomes.
     batch_size: videos per network call. The result depends on it by rounding only: 1e-5 in float32.
@@ -156,6 +161,7 @@ def generate(
         ready.system, num_frames=num_frames, fps=fps, height=height, width=width, sampler=sampler,
         num_inference_steps=num_inference_steps, guidance_scale=guidance_scale,
         guidance_interval=guidance_interval, guidance_rescale=guidance_rescale,
+        step_cache=step_cache,
     )  # fmt: skip
     if num_videos < 1 or batch_size < 1:
         raise ValueError(f"num_videos={num_videos}, batch_size={batch_size}: both count from 1.")
@@ -234,9 +240,10 @@ def sample_latents(
 
     def branch(doors: Doors) -> Denoise:
         constant = ready.net.prepare(doors.to(device, ready.dtype))
+        how: dict[str, Any] = {} if settings.step_cache is None else {"run": StepCache(settings.step_cache).run}
 
         def network(x: Tensor, t: Tensor) -> Tensor:
-            return ready.net(x.to(ready.dtype), t, constant, **frames_door).float()
+            return ready.net(x.to(ready.dtype), t, constant, **frames_door, **how).float()
 
         return system.process.denoiser(network)
 
@@ -300,6 +307,10 @@ def settle(system: System, **asked: Any) -> Settings:
                 f"{name}={side}: {system.name} makes sides in multiples of {multiple} pixels. "
                 f"Try {low} or {low + multiple}."
             )
+    if settings.step_cache is not None:
+        StepCache(settings.step_cache)
+        if "run" not in inspect.signature(system.denoiser.forward).parameters:
+            raise ValueError(f"step_cache={settings.step_cache}: the network of {system.name} runs its blocks itself. Leave step_cache out.")
     if settings.sampler not in SAMPLERS:
         raise ValueError(f"sampler={settings.sampler!r} is not known. {nearest(settings.sampler, SAMPLERS)}")
     return settings

@@ -20,6 +20,7 @@ from flipbook.nn.doors import Doors
 from flipbook.nn.embed import RMSNorm, TimeEmbedding, zero_
 from flipbook.nn.features import Features
 from flipbook.nn.rope import rotary_table, rotate
+from flipbook.nn.run import Run, run_plain
 from flipbook.shapes import fold_frames, unfold_frames
 
 
@@ -132,8 +133,11 @@ class DiT(nn.Module):
         frame_index: Tensor | None = None,                                  # (B, T) real, units of 1/8 second
         frame_attends: Tensor | None = None,                                # (T, T) bool, True = may attend
         cache: None = None,
+        run: Run = run_plain,
     ) -> Tensor:
         """The network's prediction, same shape as x. Frames are cells of time: any T; H and W are multiples of `config.cell`.
+
+        run: what runs the blocks, `StepCache.run` for instance.
 
         The `residuals` door: maps (B, dim, T, H / cell, W / cell), the i-th added after block i (arXiv:2302.05543 in a transformer).
         Raises ValueError if H or W is no multiple of `config.cell`, or for a `cache`, which this network does not keep.
@@ -164,7 +168,7 @@ class DiT(nn.Module):
         h = fold_frames(x)                                                  # (B T, C, H, W)
         skips: list[Tensor] = []
         for i in range(len(config.local_dims)):                             # half the size at each step but the first
-            h = self.local_in[i](self.down[i - 1](F.pixel_unshuffle(h, 2)) if i else h, c)
+            h = run(self.local_in[i], self.down[i - 1](F.pixel_unshuffle(h, 2)) if i else h, c)
             skips.append(h)
         h = F.pixel_unshuffle(h, p).flatten(2).transpose(1, 2)              # (B T, S, C p p)
         tokens = self.embed(h).unflatten(0, (b, frames))                    # (B, T, S, D)
@@ -173,7 +177,7 @@ class DiT(nn.Module):
         keys_values = self.prepare(doors).keys_values
         for i, block in enumerate(self.blocks):
             text = None if keys_values is None else keys_values[i]
-            tokens = block(tokens, modulation, rotary, text, doors.token_mask, frame_attends)
+            tokens = run(block, tokens, modulation, rotary, text, doors.token_mask, frame_attends)
             if i < len(doors.residuals):
                 tokens = tokens + doors.residuals[i].flatten(3).permute(0, 2, 3, 1)     # (B, D, T, h, w) to (B, T, S, D)
 
@@ -182,7 +186,7 @@ class DiT(nn.Module):
         h = self.head(tokens).flatten(0, 1).transpose(1, 2).unflatten(-1, (height // cell, width // cell))
         h = F.pixel_shuffle(h, p)                                           # (B T, C, H, W)
         for i in reversed(range(len(skips))):
-            h = self.local_out[i](torch.cat([h, skips[i]], dim=1), c)
+            h = run(self.local_out[i], torch.cat([h, skips[i]], dim=1), c)
             h = F.pixel_shuffle(self.up[i - 1](h), 2) if i else self.local_head(F.silu(h))
         return unfold_frames(h, b)
 

@@ -21,6 +21,7 @@ from flipbook.nn.features import Features
 from flipbook.nn.inserts import InsertTable, insert_table
 from flipbook.nn.inserts.micro_conditioning import VectorEmbedding, VectorPart, vector_part
 from flipbook.nn.inserts.temporal_attention import FrameAttention
+from flipbook.nn.run import Run, run_plain
 from flipbook.nn.transformer import CrossAttention
 
 Clock = Literal["levels", "edm"]
@@ -194,17 +195,19 @@ class UNet(nn.Module):
         frame_attends: Tensor | None = None,                                # (T, T) or (B, T, T) bool, True = may attend
         image_only: Tensor | None = None,                                   # (B, T) bool, True = an image by itself
         cache: None = None,
+        run: Run = run_plain,
     ) -> Tensor:
         """The network's prediction, (B, C', T, H, W). Any T from 1 on, any H and W.
 
         tokens (B, L, D), or (B, T, L, D) with a text per frame. residuals: one map (B, C, T, H, W) for what each step of the way
         down leaves for the way up, outermost first, and one more, for the middle (ControlNet, arXiv:2302.05543).
+        run: what runs the layers, `StepCache.run` for instance.
         image_only frames and the others do not touch each other, whatever the inserts; nor do frames that frame_attends parts.
         Raises ValueError for doors that are missing or of another size, masks that a norm over the whole clip would break,
         clips longer than a sinusoidal table, and for a `cache`, which this network does not keep.
         """
         doors = self.prepare(doors or Doors())
-        clip = self._clip(x, t, doors, frame_is_given, frame_index, frame_attends, image_only)
+        clip = self._clip(x, t, doors, frame_is_given, frame_index, frame_attends, image_only, run)
         if cache is not None:
             raise ValueError("this U-Net attends in both directions and keeps no KV cache. Leave cache=None.")
 
@@ -216,7 +219,7 @@ class UNet(nn.Module):
             skips += left
         skips, middle = self._add_residuals(skips, doors)
         for layer in self.mid:
-            h = layer(h, clip)
+            h = run(layer, h, clip)
         if middle is not None:
             h = h + middle
         for level in self.up:
@@ -225,8 +228,9 @@ class UNet(nn.Module):
         return channels_first(per_image(self.conv_out, h))
 
     def _clip(
-        self, x: Tensor, t: Tensor, doors: Doors, given: Tensor | None, index: Tensor | None, attends: Tensor | None, still: Tensor | None
-    ) -> Clip:
+        self, x: Tensor, t: Tensor, doors: Doors, given: Tensor | None, index: Tensor | None, attends: Tensor | None, still: Tensor | None,
+        run: Run,
+    ) -> Clip:  # fmt: skip
         b, _, frames, _, _ = x.shape
         if self.config.text_dim is not None and doors.keys_values is None:
             raise ValueError(f"this U-Net reads tokens (B, L, {self.config.text_dim}), and none were given. Try the tokens of an empty text.")
@@ -245,7 +249,7 @@ class UNet(nn.Module):
             alike = ~(still[:, :, None] | still[:, None, :]) | torch.eye(frames, dtype=torch.bool, device=x.device)
             attends = alike if attends is None else attends & alike
         time = ACTIVATIONS[self.config.act](self._time(t, doors, given, x.dtype))
-        return Clip(b, frames, time, index, attends, still, doors.keys_values or (), doors.token_mask)
+        return Clip(b, frames, time, index, attends, still, doors.keys_values or (), doors.token_mask, run)
 
     def _time(self, t: Tensor, doors: Doors, given: Tensor | None, dtype: torch.dtype) -> Tensor:
         """(B, 1, E), or (B, T, E) where frames differ."""

@@ -143,7 +143,7 @@ class Level(nn.Module):
         """The level's result, half as high and wide, and what each of its steps leaves for the way up."""
         left = []
         for layer in self.layers:
-            x = layer(x, clip)
+            x = clip.run(layer, x, clip)
             left.append(x)
         if self.resize is not None:
             x = per_image(self.resize, x)
@@ -153,7 +153,7 @@ class Level(nn.Module):
     def up(self, x: Tensor, left: list[Tensor], clip: Clip) -> Tensor:
         """The level's result, as high and wide as the next level; takes what the way down left, last first."""
         for layer in self.layers:
-            x = layer(torch.cat([x, left.pop()], dim=-1), clip)
+            x = clip.run(layer, torch.cat([x, left.pop()], dim=-1), clip)
         x = self.made(x)
         if self.resize is not None:
             _, _, height, width, _ = left[-1].shape

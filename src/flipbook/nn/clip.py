@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from flipbook.nn.run import Run, run_plain
+
 FrameMask = Literal["full", "causal", "identity"]
 Scope = Literal["frame", "clip"]
 
@@ -29,6 +31,7 @@ class Clip:
     still:         None, or bool (B, T), True for a frame that is an image by itself and not part of the clip.
     keys_values:   per cross-attention layer, keys and values of the tokens: (B, L, heads, d), per frame (B, T, L, heads, d).
     token_mask:    None, or bool (B, L) or (B, T, L), True = may be attended.
+    run:           what runs the network's larger layers: plainly, or from a step cache.
     """
 
     batch: int
@@ -39,6 +42,7 @@ class Clip:
     still: Tensor | None = None
     keys_values: Sequence[tuple[Tensor, Tensor]] = ()
     token_mask: Tensor | None = None
+    run: Run = run_plain
 
     def pairs(self, mask: FrameMask = "full") -> Tensor | None:
         """Which frame may read which, (1 or B, T, T) bool, under a layer's own mask; None where all may."""
