@@ -81,7 +81,7 @@ def test_nothing_about_training_is_scored_or_set_where_nothing_is_trained():
     base = {"model": "thumb", "vary": "guidance_scale", "arms": [1, 4]}
     with pytest.raises(ValueError, match="score 'validation' is about training"):
         make_plan(base | {"scores": ["validation"]})
-    with pytest.raises(ValueError, match="'optimizer[.]lr' is not a setting of generation"):
+    with pytest.raises(ValueError, match=r"'optimizer\.lr' is not a setting of generation"):
         make_plan(base | {"vary": "optimizer.lr"})
     with pytest.raises(ValueError, match="trains nothing"):
         make_plan(base | {"steps": 3})
