@@ -22,7 +22,7 @@ def inputs(frames=9, side=4, seeds=(5,)):
 
 def ramp(places):
     """Frames whose value is their number / 10."""
-    return torch.tensor([p / 10 for p in places])[None, :, None, None].expand(3, -1, 4, 4)
+    return torch.tensor([p / 10 for p in places], dtype=torch.float32)[None, :, None, None].expand(3, -1, 4, 4)
 
 
 def entered(layout, places, frames=9):
@@ -52,10 +52,19 @@ def test_held_frames_stay_until_the_next_known_one():
 def test_nothing_known_is_zeros(layout, channels):
     entrance = by_channels(layout, told_as=1.0)
     for lead in (entrance.enter, entrance.null):
-        doors = lead(SYSTEM, [()], inputs()).doors
-        assert doors.channels.shape == (1, channels, 9, 4, 4)
-        assert not doors.channels.any()
-        assert doors.vector.tolist() == [[0.0]]
+        for request in ((), (Known(frames=ramp([]), places=(), level=0.5),)):
+            doors = lead(SYSTEM, [request], inputs()).doors
+            assert doors.channels.shape == (1, channels, 9, 4, 4)
+            assert not doors.channels.any()
+            assert doors.vector.tolist() == [[0.0]]
+
+
+def test_a_known_frame_at_a_level_is_alpha_of_it_and_sigma_of_noise():
+    """The noise is the seed's, so of two frames only their difference is left, alpha of it; of gray the noise alone."""
+    gray, light = (noised(SYSTEM, [Known(frames=torch.full((3, 9, 4, 4), v), level=0.4)], inputs())[0] for v in (0.0, 0.5))
+    path = SYSTEM.process.path
+    torch.testing.assert_close(light - gray, torch.full_like(gray, 0.5 * float(path.alpha(torch.tensor(0.4)))))
+    assert gray.std().item() == pytest.approx(float(path.sigma(torch.tensor(0.4))), rel=0.15)
 
 
 def test_noise_of_a_known_frame_belongs_to_the_sample_and_the_place():
