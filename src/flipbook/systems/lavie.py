@@ -41,11 +41,11 @@ CARD = Card(
     reproduces=(
         "the base network, silent at birth in weight and bias (its published code zeroes the weight alone)",
         "interpolation from 16 to 61 frames, each key laid beside its neighbours", "an upscaler with one temporal module per level",
-        "training on clips with stills behind them",
+        "training on clips with stills behind them", "the authors' base checkpoint, read and written",
     ),
     leaves_out=(
         "attention to the first frame in the interpolation network", "the public upscaler's own image network, which attends to text alone on three levels",
-        "the original checkpoints' file layout",
+        "the original checkpoints of the interpolation and the upscaler, for the same reasons",
     ),
     citation="""@article{wang2023lavie,
   title={LaVie: High-Quality Video Generation with Cascaded Latent Diffusion Models},
