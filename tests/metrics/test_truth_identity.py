@@ -7,7 +7,7 @@ import pytest
 
 from flipbook.data.world import draw
 from flipbook.metrics.prompts import own_prompts
-from flipbook.metrics.truth.identity import kept_share
+from flipbook.metrics.truth.identity import jitter, kept_share
 
 
 def clips(count, num_objects=1):
@@ -41,6 +41,23 @@ def test_each_way_of_becoming_another_thing_counts():
     assert kept_share(np.stack([*still[:6], lost, lost])) == pytest.approx(5 / 7)   # it goes, and stays away
     long = np.stack([disc(6, 16)] * 15 + [disc(26, 16)])
     assert kept_share(long) == pytest.approx(14 / 15)                       # a jump that nothing in the world makes
+
+
+def test_what_goes_straight_does_not_jitter_and_a_jump_counts_by_its_length():
+    straight = [disc(6 + 2 * t, 16) for t in range(8)]
+    assert jitter(np.stack(straight)) < 0.01
+    assert jitter(np.stack([disc(8, 16)] * 8)) == 0.0
+    jump = np.stack([disc(8, 16)] * 4 + [disc(8, 8)] + [disc(8, 16)] * 3)   # 8 pixels of 32 away, for one frame
+    assert jitter(jump) == pytest.approx((0.25 + 2 * 0.125) / 6, abs=0.01)
+    gone = np.stack([disc(8, 16)] * 7 + [np.zeros((32, 32, 3), np.uint8)])
+    assert jitter(gone) == pytest.approx(1 / 6)
+
+
+def test_motions_of_the_world_jitter_far_less_than_frames_in_any_order():
+    chance, world = np.random.default_rng(0), clips(12)
+    assert np.mean([jitter(clip) for clip in world]) < 0.5 * np.mean([jitter(clip[chance.permutation(8)]) for clip in world])
+    with pytest.raises(ValueError, match="no frame between two others"):
+        jitter(world[0][:2])
 
 
 def test_one_frame_keeps_nothing():

@@ -79,6 +79,12 @@ def _identity(video: Video) -> float:
     return kept_share(video)
 
 
+def _jitter(video: Video) -> float:
+    from flipbook.metrics.truth.identity import jitter
+
+    return jitter(video)
+
+
 def _lawful(video: Video) -> float:
     from flipbook.metrics.truth import read_clip
 
@@ -104,6 +110,10 @@ SCORES: dict[str, Score] = {
         read=lambda record: bool(record["measured"]["lawful"]),
     ),
     "identity": _measured("identity", "share of objects that the next frame has again: near, of that colour and size", _identity),
+    "jitter": _measured(
+        "jitter", "how far the largest thing is from half-way between its places before and after", _jitter, unit="short sides",
+        higher_is_better=False,
+    ),
     "flicker": _measured("flicker", "turning back of the mean brightness", _probe("flicker"), unit="grey levels", higher_is_better=False),
     "local flicker": _measured(
         "local flicker", "turning back of the brightness of parts", _probe("local flicker"), unit="grey levels", higher_is_better=False

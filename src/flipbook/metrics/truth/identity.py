@@ -1,4 +1,4 @@
-"""Whether what is there stays the same thing: from each frame to the next, without any belief about how it moves."""
+"""Whether what is there stays the same thing, and goes its way without jumps: from frame to frame, whatever was asked for."""
 
 from __future__ import annotations
 
@@ -25,14 +25,33 @@ def kept_share(clip: Any) -> float:
     frames = np.asarray(getattr(clip, "frames", clip))
     if len(frames) < 2:
         raise ValueError("a clip of one frame keeps nothing. Give two frames or more.")
-    lab, short = rgb_to_lab(frames), min(frames.shape[1:3])
-    seen = [
-        [sight for sight in sights if sight.area >= MIN_AREA * short**2]
-        for sights in measure_regions(lab, find_regions(lab, read_background(frames, lab)))
-    ]
+    short, seen = min(frames.shape[1:3]), _sights(frames)
     reach = FARTHEST * short / len(frames)
     kept = [any(_same(one, other, reach) for other in after) for before, after in pairwise(seen) for one in before]
     return sum(kept) / (len(kept) + sum(not sights for sights in seen[:-1]))
+
+
+def jitter(clip: Any) -> float:
+    """How far, in short sides, the largest thing of a frame is from half-way between where it was and where it will be; mean over frames.
+
+    0 for whatever goes straight at a steady rate, or stands still; about 0.4 where every frame has it somewhere else. A frame that sees
+    nothing, or whose neighbour does, counts as 1. clip: uint8 (T, H, W, 3) or `Video`. Raises ValueError for fewer than three frames.
+    """
+    frames = np.asarray(getattr(clip, "frames", clip))
+    if len(frames) < 3:
+        raise ValueError(f"a clip of {len(frames)} frame(s) has no frame between two others. Give three or more.")
+    centres = [max(sights, key=lambda sight: sight.area).centre if sights else None for sights in _sights(frames)]
+    off = [
+        1.0 if before is None or now is None or after is None else min(1.0, float(np.linalg.norm(now - (before + after) / 2)) / min(frames.shape[1:3]))
+        for before, now, after in zip(centres, centres[1:], centres[2:], strict=False)
+    ]
+    return float(np.mean(off))
+
+
+def _sights(frames: np.ndarray) -> list[list[Sight]]:
+    """What is seen in each frame, specks left out."""
+    lab, smallest = rgb_to_lab(frames), MIN_AREA * min(frames.shape[1:3]) ** 2
+    return [[s for s in sights if s.area >= smallest] for sights in measure_regions(lab, find_regions(lab, read_background(frames, lab)))]
 
 
 def _same(one: Sight, other: Sight, reach: float) -> bool:
