@@ -83,6 +83,8 @@ def test_costs_are_ratios_and_one_repeat_alone_has_no_interval():
     cell = summarise(runs, ["seconds"])["b"]["seconds"]
     assert cell["against"]["value"] == pytest.approx(math.sqrt(2 * 2.02))
     assert cell["verdict"] == "worse"
+    assert summarise(runs, ["seconds"])["a"]["seconds"]["value"] == pytest.approx(math.sqrt(10))
+    assert summarise(runs, ["seconds"])["a"]["seconds"]["low"] > 0
     alone = summarise({"a": [result(1.0)], "b": [result(3.0)]}, ["seconds"])["b"]["seconds"]
     assert alone["against"] == {"value": pytest.approx(3.0), "low": None, "high": None}
     assert alone["verdict"] is None
@@ -96,6 +98,6 @@ def test_what_was_not_asked_for_is_no_number():
     assert cell["values"] == [None]
 
 
-@pytest.mark.parametrize(("value", "text"), [(0, "0"), (0.12345, "0.123"), (-1.236, "−1.24"), (45.67, "45.7"), (1234.5, "1234")])
+@pytest.mark.parametrize(("value", "text"), [(0, "0"), (0.12345, "0.123"), (-1.236, "−1.24"), (45.67, "45.7"), (1234.5, "1234"), (0.00012, "0.0001")])
 def test_numbers_have_three_digits_that_count(value, text):
     assert number(value) == text

@@ -29,7 +29,7 @@ def write_page(results: Mapping[str, Any], path: Path) -> Path:
 <p>{len(results["summary"])} arms, {results["comparison"]["repeats"]} repeat(s). Under each value: its 95 % interval, then how it
 stands to {first}, pair by pair.</p>
 {_table(results)}
-<ul>{"".join(f"<li>{escape(line)}</li>" for line in remarks(results))}</ul>
+<ul>{"".join(f"<li>{escape(line.replace('`', ''))}</li>" for line in remarks(results))}</ul>
 {"".join(_row(results, place) for place in shown_prompts(results))}
 <h2>What each arm sets</h2>
 {"".join(f"<p>{escape(arm)}: {_pages(results, arm)}</p><pre>{escape(_sets(values['sets']))}</pre>" for arm, values in results["arms"].items())}

@@ -35,12 +35,17 @@ def _cell(score: Score, results: Sequence[Mapping[str, Any]], first: Sequence[Ma
     values = [fmean(trials) if trials else None for trials in own]
     unit = "repeat" if by_repeat or score.per == "run" else "clip"
     pool = _pool(own, unit)
-    cell: dict[str, Any] = {"value": fmean(pool) if pool else None, **_interval(score, pool, unit), "unit": unit, "values": values}
+    cell: dict[str, Any] = {"value": _mean(score, pool) if pool else None, **_interval(score, pool, unit), "unit": unit, "values": values}
     cell |= {"against": None, "verdict": None}
     if first is not None and pool:
         cell["against"] = against = _against(score, _pool([_trials(score, result) for result in first], unit), pool, unit)
         cell["verdict"] = _verdict(score, against)
     return cell
+
+
+def _mean(score: Score, pool: Sequence[float]) -> float:
+    """The geometric mean of what is compared by ratios."""
+    return math.exp(fmean(math.log(value) for value in pool)) if score.compare == "ratio" else fmean(pool)
 
 
 def _trials(score: Score, result: Mapping[str, Any]) -> list[float]:
@@ -57,6 +62,8 @@ def _pool(by_repeat: Sequence[Sequence[float]], unit: str) -> list[float]:
 def _interval(score: Score, pool: Sequence[float], unit: str) -> dict[str, float | None]:
     if score.share and unit == "clip" and pool:
         low, high = wilson(round(sum(pool)), len(pool))
+    elif len(pool) > 1 and score.compare == "ratio":
+        low, high = (math.exp(end) for end in mean_interval([math.log(value) for value in pool]))
     elif len(pool) > 1:
         low, high = mean_interval(pool)
     else:

@@ -59,11 +59,11 @@ def against_text(name: str, cell: Mapping[str, Any]) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits that count, and no more than one behind the point from 10 on."""
+    """About three digits that count, and no more than one behind the point from 10 on."""
     if value == 0:
         return "0"
     size = abs(value)
-    text = f"{size:.0f}" if size >= 1000 else f"{size:.1f}" if size >= 10 else f"{size:.2f}" if size >= 1 else f"{size:.3f}"
+    text = f"{size:.0f}" if size >= 1000 else f"{size:.1f}" if size >= 10 else f"{size:.2f}" if size >= 1 else f"{size:.3f}" if size >= 0.01 else f"{size:.1g}"
     return f"−{text}" if value < 0 else text
 
 
