@@ -94,7 +94,7 @@ def prepare(
         dtype = machine.fast_dtype(device)
     elif isinstance(dtype, str):
         dtype = machine.dtype_named(dtype)
-    net: Any = _cast_copy(system.denoiser, dtype)
+    net: Any = inference_copy(system.denoiser, dtype)
     if compile:
         if device.type == "cpu" and not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++", "c++")):
             raise ValueError("compiling for a CPU needs a C++ compiler, and none is installed. Try g++, or no compile.")
@@ -108,12 +108,18 @@ def prepare(
     return Prepared(system=system, net=net, dtype=dtype, compiled=compile, record=record)
 
 
-def _cast_copy(net: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """A copy for inference, of floating weights in `dtype`. Each weight is cast as it is copied, so that nothing is held twice."""
-    made: dict[int, Any] = {
-        id(p): nn.Parameter(p.detach().to(dtype, copy=True), requires_grad=False) for p in net.parameters() if p.is_floating_point()
-    }
-    return copy.deepcopy(net, made).to(dtype).eval().requires_grad_(False)
+def inference_copy(net: nn.Module, dtype: torch.dtype) -> Any:
+    """A copy for inference, of floating weights in `dtype`. Each weight is cast as it is copied, so that nothing is held twice.
+
+    Kernels of image convolutions lie channels last, as the pictures do, or each call would turn them round again.
+    """
+
+    def made(p: Tensor) -> nn.Parameter:
+        layout = torch.channels_last if p.dim() == 4 else torch.preserve_format
+        return nn.Parameter(p.detach().to(dtype, copy=True, memory_format=layout), requires_grad=False)
+
+    weights: dict[int, Any] = {id(p): made(p) for p in net.parameters() if p.is_floating_point()}
+    return copy.deepcopy(net, weights).to(dtype).eval().requires_grad_(False)
 
 
 def generate(

@@ -92,13 +92,16 @@ class GroupNorm(nn.GroupNorm):
         return torch.where(still, per_image(self._images, x), self._over_some(x, ~still))
 
     def _images(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W). On a CPU some pictures take the way over the other layout, which gives the same numbers: in bfloat16, since
-        torch's channels-last kernel takes eight times as long there, copies included; behind frozen layers, since its backward (torch 2.13)
-        writes the gradient of its input even where nobody wants one, to address 0."""
-        if x.device.type == "cpu" and x.dtype == torch.bfloat16:
-            return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
+        """Images (N, C, H, W). On a CPU, torch's channels-last kernel takes eight times as long in bfloat16, and the copies to float32 and back
+        cost less; and its backward (torch 2.13) writes the gradient of its input even where nobody wants one, to address 0, so that behind
+        frozen layers the picture takes the other layout."""
         behind_frozen = torch.is_grad_enabled() and self.weight.requires_grad and not x.requires_grad and x.device.type == "cpu"
-        return super().forward(x.contiguous() if behind_frozen else x)
+        image = x.contiguous() if behind_frozen else x
+        if x.device.type == "cpu" and x.dtype == torch.bfloat16:
+            y = F.group_norm(image.float(), self.num_groups, self.weight.float(), self.bias.float(), self.eps).to(x.dtype)
+        else:
+            y = super().forward(image)
+        return y.contiguous(memory_format=torch.channels_last)
 
     def _over_some(self, x: Tensor, counted: Tensor) -> Tensor:
         """Statistics over the frames where `counted` (B, T, 1, 1, 1), applied to all."""

@@ -1,4 +1,8 @@
-"""Softmax attention, by the fastest way this device has: plain products for short keys, chunks of queries, the fused kernels of torch."""
+"""Softmax attention, by the fastest way this device has: plain products for short keys, chunks of queries, the fused kernels of torch.
+
+On CPUs the fused kernel is slow on the short rows of time; in bf16 it gains nothing without tile instructions (AMX), and its backward is
+slow up to a few hundred keys even with them. `benchmarks/unets.py` and `benchmarks/train_step.py` measure what comes of it.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from flipbook.machine import cpu_flags
+
 SHORT = 64      # keys up to which plain products beat the fused kernel on a CPU
+LEARNING = 512  # the same for bf16 where gradients are wanted
 CHUNK = 128     # query rows per product on a CPU in bf16: the scores stay in cache
+VECTOR = 16     # float32 numbers in the widest register: softmax over shorter rows goes across the rows instead
+TILES = "amx_bf16" in cpu_flags()
 
 
 def attend_frames(
@@ -28,7 +37,7 @@ def attend_frames(
     """
     frames, d = q.shape[1], q.shape[-1]
     q, k, v = (x.permute(0, 2, 3, 1, 4) for x in (q, k, v))                 # (B, S, heads, T, d)
-    if tables is None and bias is None and not (q.device.type == "cpu" and (frames <= SHORT or q.dtype == torch.bfloat16)):
+    if tables is None and bias is None and not _by_products(q, frames):
         mask = None if attends is None else attends[:, None, None]
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).permute(0, 3, 1, 2, 4)
     q = q * (1.0 / math.sqrt(d))
@@ -39,7 +48,7 @@ def attend_frames(
         scores = scores + bias[:, None].to(scores.dtype)
     if attends is not None:
         scores = scores.masked_fill(~attends[:, None, None], float("-inf"))
-    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(v.dtype)
+    weights = _softmax(scores)
     out = torch.matmul(weights, v)
     if tables is not None:
         out = out + torch.einsum("bshij,bijd->bshid", weights, tables[1].to(v.dtype).expand(q.shape[0], -1, -1, -1))
@@ -50,18 +59,25 @@ def softmax_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = Non
     """softmax(q k^T / sqrt(d)) v. q: (B, N, heads, d); k, v: (B, M, heads, d); mask broadcasts to (B, heads, N, M): bool, True = may attend,
     or floats that are added to the logits.
 
-    The policy behind one front: on a CPU plain products for short keys, chunks of queries in bf16 (the fused CPU kernel gains
-    nothing from bf16); the fused kernel elsewhere and on GPUs.
+    The policy behind one front: on a CPU plain products for short keys, and in bf16 for all keys without tile instructions, in chunks of
+    queries; the fused kernel elsewhere and on GPUs.
     """
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))                        # (B, heads, N, d)
     if mask is not None and mask.dim() == 3:
         mask = mask[:, None]
-    if q.device.type == "cpu" and (k.shape[2] <= SHORT or q.dtype == torch.bfloat16):
+    if _by_products(q, k.shape[2]):
         out = _products(q, k, v, mask)
     else:
         mask = mask if mask is None or mask.dtype == torch.bool else mask.to(q.dtype)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     return out.transpose(1, 2)
+
+
+def _by_products(q: Tensor, keys: int) -> bool:
+    if q.device.type != "cpu" or q.dtype != torch.bfloat16:
+        return q.device.type == "cpu" and keys <= SHORT
+    learning = torch.is_grad_enabled() and q.requires_grad
+    return not TILES or keys <= (LEARNING if learning else SHORT)
 
 
 def _products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
@@ -81,5 +97,11 @@ def _rows(q: Tensor, k_t: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     scores = torch.matmul(q, k_t)
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
-    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(v.dtype)
-    return torch.matmul(weights, v)
+    return torch.matmul(_softmax(scores), v)
+
+
+def _softmax(scores: Tensor) -> Tensor:
+    """Over the last axis. torch computes it in float32 for bf16 too and rounds the result once."""
+    if scores.device.type == "cpu" and scores.shape[-1] < VECTOR:
+        return torch.softmax(scores.flatten(0, -2).t().contiguous(), dim=0).t().reshape(scores.shape)
+    return torch.softmax(scores, dim=-1)

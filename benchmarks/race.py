@@ -1,0 +1,101 @@
+"""Two models at the same work in one process: what every benchmark against a peer shares.
+
+Both hold the same random weights, their outputs are compared first, and then they run in turns (A, B, A, B, ...). What is reported is the
+median over rounds of the ratio of two neighbouring runs, so that what else the machine does strikes both alike. Time is the CPU time
+of the process (with one thread: work done) and, beside it, wall time. The floor is the floating-point operations of the cheaper of the two
+over the rate of a large matrix product, measured in the same minute.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+Run = Callable[[], Any]
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Race:
+    """What two runners took, seconds per run. ratio: theirs over ours, median of the rounds; low, high: its quartiles."""
+
+    ours: float
+    theirs: float
+    ratio: float
+    low: float
+    high: float
+    wall_ratio: float
+
+
+def race(ours: Run, theirs: Run, rounds: int = 7) -> Race:
+    """Time both in turns, after one run each that is not counted."""
+    ours(), theirs()
+    pairs = []
+    for i in range(rounds):
+        order = (ours, theirs) if i % 2 == 0 else (theirs, ours)                # neither always runs on the other's warm caches
+        taken = {run: _clocked(run) for run in order}
+        pairs.append((taken[ours], taken[theirs]))
+    ratios = sorted(them[0] / us[0] for us, them in pairs)
+    low, _, high = statistics.quantiles(ratios, n=4) if rounds > 1 else ratios * 3
+    return Race(
+        statistics.median(us[0] for us, _ in pairs), statistics.median(them[0] for _, them in pairs),
+        statistics.median(ratios), low, high, statistics.median(them[1] / us[1] for us, them in pairs),
+    )  # fmt: skip
+
+
+def _clocked(run: Run) -> tuple[float, float]:
+    """CPU and wall seconds of one run."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    run()
+    return time.process_time() - cpu, time.perf_counter() - wall
+
+
+def product_rate(dtype: torch.dtype, size: int = 1024) -> float:
+    """Floating-point operations per CPU second of a square matrix product: the best of nine."""
+    a = torch.randn(size, size).to(dtype)
+    return 2 * size**3 / min(_clocked(lambda: a @ a)[0] for _ in range(9))
+
+
+def copy_rate(megabytes: int = 256) -> float:
+    """Bytes read and written per CPU second by a copy of a buffer that no cache holds: the best of five."""
+    a = torch.zeros(megabytes << 18)
+    b = torch.empty_like(a)
+    return 2 * a.numel() * 4 / min(_clocked(lambda: b.copy_(a))[0] for _ in range(5))
+
+
+def operations(run: Run) -> int:
+    """Floating-point operations of a run. Attention is counted as its two products (torch counts nothing for the fused CPU kernel)."""
+    counter = FlopCounterMode(display=False)
+    with counter, sdpa_kernel(SDPBackend.MATH):
+        run()
+    return counter.get_total_flops()
+
+
+def randomise(net: nn.Module, seed: int = 0) -> Any:
+    """Every weight random, none at zero, at a scale that keeps activations near one; norms near one."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, p in net.named_parameters():
+            fan = p[0].numel() if p.ndim > 1 else 64
+            p.copy_(torch.randn(p.shape, generator=generator) * (0.7 / fan**0.5))
+            if p.ndim == 1 and name.endswith("weight"):
+                p.add_(1.0)
+    return net.eval()
+
+
+def draw(*shape: int, seed: int = 1) -> Tensor:
+    """Standard normal numbers of a seed."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def difference(a: Tensor, b: Tensor) -> float:
+    """Largest difference over the standard deviation of b."""
+    return float((a.float() - b.float()).abs().max() / b.float().std())
