@@ -11,6 +11,7 @@ overlap of 3 r is exact. What has no finite field of view is only approximated:
 
 Slices and chunks of frames are exact for autoencoders that work frame by frame. Where frames see each other (`mixes_frames`), a
 chunk is decoded as if it were a whole clip, as in the reference of Stable Video Diffusion: other chunks, slightly other frames.
+Causal autoencoders stream (`stream_decode`): a chunk goes on where the last one ended, and the frames are those of the whole.
 That reference cuts the frames of a whole batch in a row, so that a chunk may hold the end of one video and the start of the next;
 here a chunk never leaves its sample.
 """
@@ -69,8 +70,12 @@ def decode_in_chunks(autoencoder: Autoencoder, z: Tensor, *, chunk: int | None =
         if whole is not None:
             return whole
     size, samples = min(chunk or z.shape[2], z.shape[2]), []
+    streams = hasattr(autoencoder, "stream_decode")                         # what came before is kept: a chunk goes on where the last one ended
     for sample in z.split(1):
-        frames, size = _decode_sample(decode, sample, size, getattr(autoencoder, "mixes_frames", False))
+        if streams:
+            frames, size = _decode_stream(autoencoder, sample, size, decode if tile is not None else None)
+        else:
+            frames, size = _decode_sample(decode, sample, size, getattr(autoencoder, "mixes_frames", False))
         samples.append(frames)
     return torch.cat(samples)
 
@@ -111,15 +116,32 @@ def _decode_sample(decode: Callable[[Tensor], Tensor], z: Tensor, size: int, mix
             at += size
             continue
         if size == 1:
-            height, width = z.shape[-2:]
-            raise OutOfMemory(
-                f"one frame of {height} x {width} cells does not fit in memory. Try tile=64 (or less), a smaller height and width, "
-                "half precision, or another device."
-            )
+            raise _too_large(z)
         size = (min(size, z.shape[2] - at) + 1) // 2
         if mixes_frames:
             done, at = [], 0
     return torch.cat(done, dim=2), size
+
+
+def _decode_stream(autoencoder: Autoencoder, z: Tensor, size: int, tiled: Callable[[Tensor], Tensor] | None) -> tuple[Tensor, int]:
+    """The same for an autoencoder that streams. tiled: decode tiles of the picture, each of which streams by itself."""
+    while True:
+        step = size
+        decode = tiled or (lambda z: torch.cat(list(autoencoder.stream_decode(z.split(step, dim=2))), dim=2))
+        frames = _attempt(decode, z)
+        if frames is not None:
+            return frames, size
+        if size == 1 or tiled is not None:
+            raise _too_large(z)
+        size = (size + 1) // 2
+
+
+def _too_large(z: Tensor) -> OutOfMemory:
+    height, width = z.shape[-2:]
+    return OutOfMemory(
+        f"one frame of {height} x {width} cells does not fit in memory. Try tile=64 (or less), a smaller height and width, "
+        "half precision, or another device."
+    )
 
 
 def _attempt(decode: Callable[[Tensor], Tensor], z: Tensor) -> Tensor | None:

@@ -23,6 +23,7 @@ CLASSES: dict[str, str] = {
     "TinyAutoencoder": "flipbook.autoencoders.tiny",
     "UNet": "flipbook.denoisers.unet",
     "Wan": "flipbook.denoisers.wan",
+    "WanAutoencoder": "flipbook.autoencoders.wan",
     "WordEncoder": "flipbook.encoders.words",
     "Process": "flipbook.process.process",
     "Cosine": "flipbook.process.path",
