@@ -21,7 +21,7 @@ from flipbook.nn.inserts import (
 )
 from flipbook.nn.inserts.alpha_mixer import AlphaMixer
 from flipbook.nn.inserts.host import Host
-from flipbook.nn.inserts.positions import BucketBias, DistanceTables, interleaved_sinusoid
+from flipbook.nn.positions import BucketBias, DistanceTables, interleaved_sinusoid
 
 HOST = Host(channels=16, heads=2, groups=4, eps=1e-5, time_dim=8, token_dim=None)
 

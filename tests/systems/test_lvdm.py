@@ -81,7 +81,7 @@ def test_zero_queries_keys_values_and_outputs_learn_only_by_their_distance_table
 
 
 def test_distances_beyond_the_table_share_its_last_row_and_near_ones_are_untouched():
-    from flipbook.nn.inserts.positions import DistanceTables
+    from flipbook.nn.positions import DistanceTables
 
     torch.manual_seed(0)
     tables = DistanceTables(4, 3)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from flipbook.nn.positions import real
+
 
 def split_axes(head_dim: int) -> tuple[int, int, int]:
     """How many of a head's channels turn with t, y and x: y and x get 2 * (head_dim // 6) each, t the rest."""
@@ -16,12 +18,13 @@ def rotary_table(coords: Tensor, head_dim: int, bases: tuple[float, float, float
     """Cosines and sines for tokens at real coordinates.
 
     coords: (..., N, 3), the (t, y, x) of each token: t in units of 1/8 second, y and x in latent cells from the centre.
-    Returns two float32 tensors (..., N, head_dim / 2). Small bases suit short axes: the slowest wave spans about 2 pi * base.
+    Returns two tensors (..., N, head_dim / 2), float32, or float64 as the coordinates. Small bases suit short axes: the slowest wave spans about 2 pi * base.
     """
     parts = []
     for axis, (dim, base) in enumerate(zip(split_axes(head_dim), bases, strict=True)):
-        freqs = base ** (-torch.arange(0, dim, 2, dtype=torch.float32, device=coords.device) / dim)
-        parts.append(coords[..., axis, None].to(torch.float32) * freqs)
+        places = real(coords[..., axis, None])
+        freqs = base ** (-torch.arange(0, dim, 2, dtype=places.dtype, device=coords.device) / dim)
+        parts.append(places * freqs)
     angles = torch.cat(parts, dim=-1)
     return angles.cos(), angles.sin()
 

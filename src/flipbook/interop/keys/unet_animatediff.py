@@ -27,7 +27,7 @@ from flipbook.interop.keys.unet_image import image_json, image_part
 from flipbook.interop.keys_apply import KeysDoNotFit, Rule, translate
 from flipbook.nn.clip import Scope
 from flipbook.nn.inserts import InsertTable, TemporalTransformer
-from flipbook.nn.inserts.positions import interleaved_sinusoid
+from flipbook.nn.positions import interleaved_sinusoid
 
 BLOCK = {
     "norm1": "norm1", "norm2": "norm2", "norm3": "norm3", "ff.net.0.proj": "mlp.enter", "ff.net.2": "mlp.leave",

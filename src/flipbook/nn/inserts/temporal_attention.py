@@ -12,10 +12,21 @@ from flipbook.nn.attention import attend_frames
 from flipbook.nn.clip import Clip, FrameMask
 from flipbook.nn.embed import zero_
 from flipbook.nn.inserts.host import Host
-from flipbook.nn.inserts.positions import BucketBias, DistanceTables, frame_rotation, interleaved_sinusoid
+from flipbook.nn.positions import (
+    BucketBias,
+    DistanceTables,
+    LearnedPlaces,
+    Longer,
+    distance_slopes,
+    frame_rotation,
+    interleaved_sinusoid,
+    interpolated,
+    ntk_base,
+)
 from flipbook.nn.rope import rotate
+from flipbook.nn.xpos import attend_fading
 
-Position = Literal["bucket", "shaw", "rope", "sinusoidal"]
+Position = Literal["bucket", "shaw", "rope", "xpos", "alibi", "sinusoidal", "learned"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +34,12 @@ class AttentionOverTime:
     """How one layer of temporal attention works.
 
     heads, head_dim: one or both; neither: as the image network has them there.
-    positions:       none, or any of "bucket", "shaw", "rope", "sinusoidal" together.
+    positions:       none, or any of "bucket", "shaw", "rope", "xpos", "alibi", "sinusoidal", "learned" together, but "xpos", which is "rope"
+                     that fades, with neither "rope" nor "shaw".
     rope_dim:        how many channels of a head turn (None: all).
+    longer:          clips beyond max_frames keep their places "as it is", have them moved together ("interpolate"), or turn slower ("ntk").
     mask:            "full", "causal" (a frame reads itself and earlier ones) or "identity" (itself only).
-    max_frames:      what the layer was trained for: length of the sinusoidal table, reach of the distance tables, farthest bucket.
+    max_frames:      what the layer was trained for: number of learned places, reach of the distance tables, farthest bucket.
     """
 
     heads: int | None = None
@@ -35,6 +48,13 @@ class AttentionOverTime:
     rope_dim: int | None = None
     mask: FrameMask = "full"
     max_frames: int = 32
+    longer: Longer = "as it is"
+
+    def __post_init__(self) -> None:
+        if "xpos" in self.positions and {"rope", "shaw"} & set(self.positions):
+            raise ValueError(f"positions={self.positions}: xpos are rotations already, and have no tables. Leave out rope and shaw.")
+        if self.longer == "ntk" and "rope" not in self.positions:
+            raise ValueError(f"longer='ntk' slows rotations, and positions={self.positions} have none. Try 'interpolate', or positions=('rope',).")
 
 
 class FrameAttention(nn.Module):
@@ -47,18 +67,36 @@ class FrameAttention(nn.Module):
         self.out = nn.Linear(heads * head_dim, channels)
         self.bucket = BucketBias(heads, max_distance=how.max_frames) if "bucket" in how.positions else None
         self.tables = DistanceTables(head_dim, how.max_frames) if "shaw" in how.positions else None
+        self.places = LearnedPlaces(how.max_frames, channels) if "learned" in how.positions else None
 
     def forward(self, x: Tensor, clip: Clip) -> Tensor:
-        if "sinusoidal" in self.how.positions:
-            x = x + interleaved_sinusoid(clip.index, x.shape[-1])[:, :, None, None].to(x.dtype)
+        how, index = self.how, clip.index
+        if how.longer == "interpolate":
+            index = interpolated(index, how.max_frames)
+        if "sinusoidal" in how.positions:
+            x = x + interleaved_sinusoid(index, x.shape[-1])[:, :, None, None].to(x.dtype)
+        if self.places is not None:
+            x = x + self.places(index)[:, :, None, None].to(x.dtype)
         q, k, v = (layer(x).unflatten(-1, (self.heads, -1)).flatten(2, 3) for layer in (self.q, self.k, self.v))   # (B, T, S, heads, d)
-        if "rope" in self.how.positions:
-            cos, sin = (part[:, :, None] for part in frame_rotation(clip.index, self.rope_dim))
-            q, k = (torch.cat([rotate(x[..., : self.rope_dim], (cos, sin)), x[..., self.rope_dim :]], dim=-1) for x in (q, k))
-        bias = None if self.bucket is None else self.bucket(clip.index)
-        tables = None if self.tables is None else self.tables(clip.index)
-        out = attend_frames(q, k, v, clip.pairs(self.how.mask), bias, tables)
+        bias = None if self.bucket is None else self.bucket(index)
+        if "alibi" in how.positions:
+            fall = distance_slopes(index, self.heads)
+            bias = fall if bias is None else bias + fall
+        attends = clip.pairs(how.mask)
+        if "xpos" in how.positions:
+            out = attend_fading(q, k, v, index, attends, bias, scale=how.max_frames / 2)      # the paper's 512 suits texts
+        else:
+            if "rope" in how.positions:
+                q, k = self._turned(q, k, index)
+            out = attend_frames(q, k, v, attends, bias, None if self.tables is None else self.tables(index))
         return self.out(out.reshape(*x.shape[:-1], -1))
+
+    def _turned(self, q: Tensor, k: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        dim = self.rope_dim
+        base = ntk_base(index, self.how.max_frames, dim) if self.how.longer == "ntk" else 10_000.0
+        cos, sin = (part[:, :, None] for part in frame_rotation(index, dim, base))
+        q, k = (torch.cat([rotate(x[..., :dim], (cos, sin)), x[..., dim:]], dim=-1) for x in (q, k))
+        return q, k
 
 
 @dataclass(frozen=True, kw_only=True)
