@@ -202,6 +202,5 @@ def test_when_a_thing_moves_the_told_map_moves_with_it():
     s = features.cell
     logits = teller.heads["kinds"](teller._tokens)[:, 0].view(len(elsewhere), 16 // s, 16 // s, LABELS["kinds"], s, s)
     told = logits.argmax(3).permute(0, 1, 3, 2, 4).reshape(-1, 16, 16).numpy() == 1
-    for n in range(len(elsewhere)):
-        both, either = (told[n] & (truth[n, 0] == 1)).sum(), (told[n] | (truth[n, 0] == 1)).sum()
-        assert both / either > 0.6, (elsewhere[n], np.argwhere(told[n]))
+    for n, (y, left) in enumerate(elsewhere):                               # as far as a cell of the features tells
+        assert np.abs(np.argwhere(told[n]).mean(0) - (y + 1, left + 1)).max() < s, (y, left)
