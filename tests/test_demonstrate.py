@@ -20,9 +20,13 @@ NAMES = [name for name in systems.SYSTEMS if hasattr(importlib.import_module(sys
 needs_weights = pytest.mark.skipif("thumb" not in shipped_models(), reason="this checkout ships no weights")
 
 
-def test_every_published_system_has_a_demonstration_and_others_say_what_to_try():
-    published = [name for name in systems.SYSTEMS if hasattr(importlib.import_module(systems.SYSTEMS[name]), "CARD")]
-    assert published == NAMES
+BASE = {
+    "stable-diffusion", "animatediff", "modelscope", "svd", "videocrafter", "imagen-video", "lavie", "lvdm", "magicvideo", "make-a-video", "show1", "vdm", "videoldm",
+}  # fmt: skip
+
+
+def test_every_base_system_has_a_demonstration_and_others_say_what_to_try():
+    assert set(NAMES) >= BASE
     with pytest.raises(ValueError, match="flipbook generate --model thumb"):
         demo_of("thumb")
     with pytest.raises(ValueError, match="magicvideo"):
