@@ -21,7 +21,8 @@ needs_weights = pytest.mark.skipif("thumb" not in shipped_models(), reason="this
 
 
 BASE = {
-    "stable-diffusion", "animatediff", "modelscope", "svd", "videocrafter", "imagen-video", "lavie", "lvdm", "magicvideo", "make-a-video", "show1", "vdm", "videoldm",
+    "stable-diffusion", "animatediff", "modelscope", "svd", "videocrafter", "imagen-video", "lavie", "lvdm", "magicvideo", "make-a-video",
+    "show1", "vdm", "videoldm",
 }  # fmt: skip
 
 
