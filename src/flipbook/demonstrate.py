@@ -50,7 +50,7 @@ def run_demo(
 
     minutes, steps: of training, over all lessons; one of the two. A system that starts from another's image model takes the one in the
     folder of that name beside this one, or trains it there first, as long again.
-    Raises ValueError for a folder of another run.
+    Raises ValueError for a folder of another run, InterruptedError when a signal ended a training, which is saved.
     """
     if (minutes is None) == (steps is None):
         raise ValueError(f"minutes={minutes}, steps={steps}: give one of the two. Try minutes=1.")
@@ -144,7 +144,7 @@ def _teach(name: str, lesson: Lesson, start: Path, output: Path, minutes: float 
     })  # fmt: skip
     result = train(recipe, resume=True)
     if result.stopped:
-        raise SystemExit(f"{result.stopped}; the same command goes on")
+        raise InterruptedError(f"{result.stopped} after {result.step} updates of {lesson.stage!r}; the same command goes on from there.")
     rows = [json.loads(line) for line in (output / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     losses = [row["loss"] for row in rows if "loss" in row]
     seconds = max((row["seconds"] for row in rows if "seconds" in row), default=0.0)
