@@ -15,6 +15,11 @@ SAME_SHOT = 0.65       # correlation of two thumbnails from which they are one s
 OTHER_SHOT = 0.30      # and below which they are two; in between the colours decide
 OTHER_COLOURS = 0.30   # share of the pixels that change their colour, of 64
 THUMBNAIL = 16
+DISSOLVE_SPANS = (4, 5, 6, 7, 8, 9, 11, 13, 16, 20, 25)  # frames from the last of one shot alone to the first of the next alone
+SEEN, EVERYWHERE = 6.0, 0.5  # grey levels: a dissolve changes more than half of the picture by more
+HURRY, BESIDE = 1.5, 4 # a dissolve changes the picture so many times faster than the few frames on either side
+EVEN = 0.4             # of its even share each step of a dissolve goes the way from one picture to the other, at least
+BLENDED = 0.35         # of that way may be left in a frame that is mixed of both; a pan leaves most of it
 
 _LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)                               # BT.709
 
@@ -55,6 +60,50 @@ def find_cuts(frames: np.ndarray) -> list[int]:
         for t in candidates
         if correlation[t] < OTHER_SHOT or palette_distance(frames[t], frames[t + 1]) > OTHER_COLOURS
     ]
+
+
+def find_dissolves(frames: np.ndarray) -> list[tuple[int, int]]:
+    """Stretches [start, end) of frames that are mixed of the shot before and the shot after, in order; none touches another.
+
+    Two pictures that are no one shot's, as for a cut, and between them frames that lie on the straight line from one to the
+    other, each further along it: a pan is never a mixture of its ends, a drift keeps the picture, and a thing that grows or
+    turns another colour leaves what is around it. Clouds that change for ever do so as fast before and after.
+    """
+    small = cells(frames, THUMBNAIL).reshape(len(frames), -1)                        # (T, D)
+    steps = np.abs(np.diff(small, axis=0)).mean(1)                                   # (T - 1,)
+    found: list[tuple[int, int]] = []
+    for span in (span for span in reversed(DISSOLVE_SPANS) if span < len(small)):    # whole dissolves before parts of them
+        way = np.abs(small[span:] - small[:-span])
+        everywhere = (way.reshape(len(way), -1, 3).max(2) > SEEN).mean(1) > EVERYWHERE
+        begins = np.flatnonzero((way.mean(1) > CUT_DIFFERENCE) & everywhere)
+        rests = sorted((unblended(small[begin : begin + span + 1]), int(begin)) for begin in begins)
+        for rest, begin in rests:
+            start, end = begin + 1, begin + span
+            if rest < BLENDED and hurry(steps, begin, begin + span) > HURRY and all(end < other_start or start > other_end for other_start, other_end in found):
+                found.append((start, end))
+    return sorted(found)
+
+
+def hurry(steps: np.ndarray, begin: int, end: int) -> float:
+    """How many times faster the picture changes in steps [begin, end) than in the few before and after, the faster of them."""
+    beside = [steps[max(begin - BESIDE, 0) : begin], steps[end : end + BESIDE]]
+    return float(steps[begin:end].mean()) / max(*(float(np.median(part)) if len(part) else 0.0 for part in beside), 0.5)
+
+
+def unblended(small: np.ndarray) -> float:
+    """How far the frames between the ends of (n, D) are from mixtures of the two, as a share of the way between them; 1 where
+    the ends are one shot's, or the frames between them do not go evenly from one to the other."""
+    first, last = small[0], small[-1]
+    way = last - first
+    a, b = (end.reshape(-1, 3) - end.reshape(-1, 3).mean(0) for end in (first, last))
+    lengths = float(np.linalg.norm(a)), float(np.linalg.norm(b))
+    if min(lengths) < np.sqrt(a.size) or (a * b).sum() > SAME_SHOT * lengths[0] * lengths[1]:
+        return 1.0
+    along = (small - first) @ way / (way @ way)                                      # (n,) from 0 to 1
+    if np.diff(along).min() < EVEN / (len(small) - 1):
+        return 1.0
+    rest = small - first - along[:, None] * way
+    return float(np.linalg.norm(rest, axis=1).max() / np.linalg.norm(way))
 
 
 def palette(frame: np.ndarray) -> np.ndarray:

@@ -57,6 +57,54 @@ def test_a_camera_that_jerks_is_no_seam_between_chunks():
     assert not read(frames, "chunk seams").fired
 
 
+def dissolving(mixed: int) -> np.ndarray:
+    """A grey morning that turns over `mixed` frames into a bright, other picture, both at rest: float (12 + mixed, 64, 64, 3)."""
+    before, after = (draw("sky", seed, frames=[0]).frames[0].astype(float) for seed in (4, 11))
+    share = np.concatenate([np.zeros(6), np.arange(1, mixed + 1) / (mixed + 1), np.ones(6)])[:, None, None, None]
+    return before[None] * (1 - share) + after[None] * share
+
+
+@pytest.mark.parametrize("mixed", [4, 8, 12])
+def test_a_dissolve_is_a_new_shot_and_no_drift_of_colours(mixed):
+    frames = dissolving(mixed)
+    assert not read(frames, "colour drift").fired
+    assert not read(frames, "chunk seams").fired
+    reading = read(frames, "cuts")
+    assert reading.marks == (6,)
+    assert "a dissolve" in reading.reason
+
+
+def test_a_drift_to_the_colours_of_the_other_picture_is_a_drift():
+    """As far as the dissolve goes, by the colours alone: what is to be seen stays the same, so it is no new shot."""
+    frames = dissolving(8)
+    colour = frames.mean((1, 2), keepdims=True)
+    spoilt = frames[:1] - colour[:1] + colour
+    assert read(spoilt, "colour drift").fired
+    assert not read(spoilt, "cuts").fired
+
+
+def test_a_pan_and_clouds_that_keep_changing_are_no_dissolves():
+    """Within a few frames a pan shows another picture, but never a mixture; clouds are always mixtures, and no sooner here than there."""
+    strip = np.concatenate([draw("sky", seed, frames=[0]).frames[0] for seed in (4, 11, 7)], axis=1).astype(float)
+    pan = np.stack([strip[:, x : x + 64] for x in range(0, 128, 6)])
+    pictures = [draw("sky", seed, frames=[0]).frames[0].astype(float) for seed in (4, 11, 4, 11)]
+    clouds = np.stack([pictures[k] * (1 - i / 6) + pictures[k + 1] * i / 6 for k in range(3) for i in range(6)])
+    for frames in (pan, clouds):
+        assert read(frames, "cuts").details == {"dissolves": 0.0}
+
+
+def test_letters_over_a_picture_are_no_checkerboard_and_one_all_over_it_is():
+    from flipbook.data.world.font import bitmap
+
+    picture = np.tile(draw("sky", 4, frames=[0]).frames[0].astype(float), (4, 1, 1, 1))
+    ink = bitmap("WATCH NOW!")
+    written = picture.copy()
+    written[:, 52 : 52 + ink.shape[0], 2 : 2 + ink.shape[1]][:, ink] = 250
+    assert not read(written, "checkerboard").fired
+    uneven = written + 10 * (-1.0) ** np.arange(64)[None, None, :, None]
+    assert read(uneven, "checkerboard").fired
+
+
 def test_a_drift_that_nobody_sees_is_none_however_fast():
     frames = draw("figures", 1).frames
     reading = read(damage.drifting(frames, 4), "colour drift")

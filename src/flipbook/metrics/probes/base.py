@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flipbook.footage import cells, find_cuts, luma, shots
+from flipbook.footage import cells, find_cuts, find_dissolves, luma, shots
 from flipbook.metrics.truth.colour import rgb_to_lab
 
 CELLS = 8  # per side; few enough for a mean to be calm, many enough for a median to ignore what moves
@@ -30,6 +30,24 @@ class Footage:
     @cached_property
     def shots(self) -> list[slice]:
         return shots(len(self.frames), self.cuts)
+
+    @cached_property
+    def dissolves(self) -> list[tuple[int, int]]:
+        """Stretches [start, end) of frames that are mixed of two shots."""
+        return find_dissolves(self.frames)
+
+    @cached_property
+    def pure_shots(self) -> list[slice]:
+        """The frames of each shot alone: parted at dissolves too, whose own frames are in none."""
+        parts = []
+        for shot in self.shots:
+            begin = shot.start
+            for start, end in self.dissolves:
+                if start < shot.stop and end > shot.start:
+                    parts.append(slice(begin, max(start, begin)))
+                    begin = min(end, shot.stop)
+            parts.append(slice(begin, shot.stop))
+        return [part for part in parts if part.stop > part.start]
 
     @cached_property
     def luma(self) -> np.ndarray:

@@ -10,6 +10,7 @@ BLOCK = 8
 BLOCKY = 1.45      # steps at the borders of blocks against those beside them
 FLAT = 0.5 / 255   # added to both, so that a flat picture divides nothing by nothing
 CHECKERED = 3.0    # power at the finest frequency against that of its neighbours
+TILES, CALMER = 4, 40  # per side; the percentile of them that counts
 SAMPLED = 48       # frames are enough for a clip's own habits
 
 
@@ -42,18 +43,26 @@ def border_ratio(y: np.ndarray, axis: int) -> float:
 def checkerboard(footage: Footage) -> Reading:
     """Power at the Nyquist frequency over that just below it (0.8 to 0.97 of it), the larger of rows and columns.
 
-    Pictures fade out towards the finest frequency; an upsampler that treats odd and even pixels differently leaves a line there.
+    Pictures fade out towards the finest frequency; an upsampler that treats odd and even pixels differently leaves a line there,
+    all over the picture: letters laid over it, whose strokes are a pixel wide, leave theirs in a few of 4 x 4 tiles, and the
+    lower middle of the tiles counts.
     """
     y = sampled(footage.luma)
-    values = np.array([max(nyquist_ratio(frame, axis) for axis in (0, 1)) for frame in y])
+    values = np.array([max(np.percentile([nyquist_ratio(tile, axis) for tile in tiles(frame)], CALMER) for axis in (0, 1)) for frame in y])
     value = float(np.median(values))
     fired = value > CHECKERED
     reason = f"odd and even pixels differ: {value:.1f} times the power of the frequencies beside" if fired else "no checkerboard"
     return Reading("checkerboard", value, "ratio", CHECKERED, fired, reason, spread_out(values, len(footage.frames)), line=CHECKERED)
 
 
+def tiles(frame: np.ndarray) -> list[np.ndarray]:
+    """A frame (H, W) in 4 x 4 parts of 16 pixels or more, fewer where it is smaller."""
+    rows, columns = (np.array_split(np.arange(side), max(1, min(TILES, side // 16))) for side in frame.shape)
+    return [frame[row[0] : row[-1] + 1, column[0] : column[-1] + 1] for row in rows for column in columns]
+
+
 def nyquist_ratio(y: np.ndarray, axis: int) -> float:
-    """For one frame (H, W); 8-bit rounding is added as a floor to both powers."""
+    """For a part of a frame (H, W); 8-bit rounding is added as a floor to both powers."""
     even = y[: y.shape[0] // 2 * 2, : y.shape[1] // 2 * 2]
     size = even.shape[axis]
     window = np.hanning(size + 1)[:-1]

@@ -21,12 +21,12 @@ def colour_drift(footage: Footage) -> Reading:
     """How fast the colours leave those of the shot's first frames, in CIELAB units per 100 frames; the worst shot counts.
 
     The median over 8 x 8 cells of the change since the first frames, so that what moves in less than half of the picture does not
-    count; the slope of a straight line through the origin. 0 for a shot whose colours end less than 3 units away, and for one in which
-    they move differently from place to place, as they do when a camera pans.
+    count; the slope of a straight line through the origin; a dissolve ends the shot. 0 for a shot whose colours end less than 3 units away, and for one in
+    which they move differently from place to place, as they do when a camera pans.
     """
     series = np.zeros(len(footage.frames))
     value = moved = 0.0
-    for shot in footage.shots:
+    for shot in footage.pure_shots:
         lab = footage.cell_lab[shot]
         ends = min(ENDS, len(lab))
         way = np.median(lab - lab[:ends].mean(0), axis=1)                            # (t, 3)

@@ -86,7 +86,7 @@ def chunk_seams(footage: Footage) -> Reading:
     change[1:] = np.median(np.diff(lab, axis=0), axis=1)
     change[footage.is_new_shot] = 0
     series = np.zeros(len(lab))
-    for shot in footage.shots:
+    for shot in footage.pure_shots:
         for t in range(shot.start + 1, shot.stop):
             series[t] = lasting_jump(lab, change, t, shot)
     value = float(series.max(initial=0))

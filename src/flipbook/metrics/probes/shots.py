@@ -12,13 +12,15 @@ EMPTY_SHARE = 0.1  # of the frames may be empty, a fade for instance
 
 
 def cuts(footage: Footage) -> Reading:
-    """The number of hard cuts. One shot was asked for in most requests, so any fires; `marks` are the new first frames."""
-    count = len(footage.cuts)
-    series = footage.is_new_shot.astype(float)
-    series[0] = 0
-    where = ", ".join(str(t) for t in footage.cuts[:6])
-    reason = f"a new shot begins at frame {where}" if count else "one shot"
-    return Reading("cuts", float(count), "cuts", 0.0, count > 0, reason, series, footage.cuts)
+    """The number of cuts and dissolves. One shot was asked for in most requests, so any fires; `marks` are the first frames
+    that show a new shot."""
+    melting = [start for start, end in footage.dissolves if not any(start <= cut <= end for cut in footage.cuts)]
+    marks = tuple(sorted([*footage.cuts, *melting]))
+    series = np.zeros(len(footage.frames))
+    series[list(marks)] = 1.0
+    where = ", ".join(f"{t}{' (a dissolve)' if t in melting else ''}" for t in marks[:6])
+    reason = f"a new shot begins at frame {where}" if marks else "one shot"
+    return Reading("cuts", float(len(marks)), "cuts", 0.0, bool(marks), reason, series, marks, {"dissolves": float(len(melting))})
 
 
 def dead(footage: Footage) -> Reading:
