@@ -119,6 +119,8 @@ def test_a_run_trains_its_image_model_first_goes_on_where_it_stopped_and_belongs
     assert all(torch.equal(video[key], value) for key, value in image.items())               # the image model keeps its bits
     weights = tmp_path / "animatediff/1-motion-motion/model/denoiser/diffusion_pytorch_model.safetensors"
     before = weights.read_bytes(), weights.stat().st_mtime_ns
+    assert run_demo("animatediff", tmp_path / "animatediff", steps=2, told=said.append) == result
+    (tmp_path / "animatediff/result.json").unlink()                         # as if it had been killed while sampling
     again = run_demo("animatediff", tmp_path / "animatediff", steps=2, told=said.append)
     assert (weights.read_bytes(), weights.stat().st_mtime_ns) == before
     assert again["measured"] == result["measured"]

@@ -56,6 +56,9 @@ def run_demo(
         raise ValueError(f"minutes={minutes}, steps={steps}: give one of the two. Try minutes=1.")
     folder, demo = Path(folder), demo_of(name)
     _claim(folder, {"system": name, "minutes": minutes, "steps": steps, "seed": seed})
+    if (folder / "result.json").is_file():
+        told(f"{name}: done already")
+        return dict(json.loads((folder / "result.json").read_text(encoding="utf-8")))
     trained: dict[str, Path] = {}
     lessons = []
     shares = sum(lesson.share for lesson in demo.lessons)
