@@ -9,6 +9,7 @@ from flipbook.guidance import guide, oscillating
 from flipbook.process import Cosine, NoiseSource, RectifiedFlow, expand_t, initial_noise, noise_levels
 from flipbook.samplers import sample_ddim, sample_ddpm
 from flipbook.steering import (
+    clip_at,
     dynamic_threshold,
     langevin,
     reconstruction_guidance,
@@ -156,6 +157,14 @@ def test_a_dynamic_threshold_leaves_small_predictions_and_rescales_large_ones_sa
     share = (cut[1].abs() >= 1.0 - 1e-6).float().mean().item()
     assert share == pytest.approx(max(0.1, (x0[1].abs() == 4).float().mean().item()), abs=0.01)
     torch.testing.assert_close(dynamic_threshold(1.0, limit=2.0)(x0, 0)[1], x0[1] / 2.0)
+    faint = 0.3 * x0[:1]                                                    # far below what data has: no contrast is put there
+    assert torch.equal(dynamic_threshold(0.9)(faint, 0), faint)
+
+
+def test_values_are_cut_at_both_ends_and_between_them_stay():
+    x0 = torch.tensor([-3.0, -0.5, 0.25, 3.0])
+    assert clip_at(0.5)(x0, 0).tolist() == [-0.5, -0.5, 0.25, 0.5]
+    assert clip_at(2.0)(x0, 0).tolist() == [-2.0, -0.5, 0.25, 2.0]
 
 
 def test_oscillating_guidance_is_high_first_and_then_every_other_step():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from flipbook.autoencoders.pixels import Pixels, PixelsConfig
 from flipbook.conditions import Size, empty_inputs
-from flipbook.long.known import Known, blended, by_channels, held, masked, noised, plain, resized
+from flipbook.long.known import Known, blended, by_channels, held, known_by_frames, masked, noised, plain, resized
 from flipbook.process import Cosine, Process
 
 SYSTEM = SimpleNamespace(autoencoder=Pixels(PixelsConfig(patch=1, scale=1.0)), process=Process(Cosine(), "v"))
@@ -78,6 +79,27 @@ def test_noise_of_a_known_frame_belongs_to_the_sample_and_the_place():
 def test_the_level_that_is_told_may_be_another_one():
     doors = by_channels(plain, told_as=999.0).enter(SYSTEM, [(Known(frames=ramp(range(9)), level=0.0, declared=0.5),)], inputs()).doors
     assert doors.vector.item() == pytest.approx(499.5)
+
+
+def test_known_frames_stand_behind_what_other_entrances_brought():
+    before = inputs()
+    before = replace(before, doors=before.doors.with_(channels=torch.full((1, 2, 9, 4, 4), 7.0), vector=torch.tensor([[24.0]])))
+    doors = by_channels(plain, told_as=1.0).enter(SYSTEM, [(Known(frames=ramp(range(9)), level=0.0, declared=0.25),)], before).doors
+    assert doors.channels.shape == (1, 5, 9, 4, 4)
+    assert (doors.channels[:, :2] == 7.0).all()
+    torch.testing.assert_close(doors.channels[0, 2, :, 0, 0], torch.arange(9) / 10)
+    assert doors.vector.tolist() == [[24.0, 0.25]]
+
+
+def test_by_the_frames_door_they_stand_beside_frames_that_were_given_already():
+    before = inputs()
+    given = torch.zeros_like(before.given)
+    given[:, :, 0] = 7.0
+    is_given = before.is_given.clone()
+    is_given[:, 0] = True
+    after = known_by_frames(SYSTEM, [(Known(frames=ramp([4]), places=(4,)),)], replace(before, given=given, is_given=is_given))
+    assert after.is_given.nonzero()[:, 1].tolist() == [0, 4]
+    torch.testing.assert_close(after.given[0, 0, :, 0, 0], torch.tensor([7.0, 0, 0, 0, 0.4, 0, 0, 0, 0]))
 
 
 def test_small_frames_are_enlarged_and_large_ones_averaged():
