@@ -58,6 +58,14 @@ def test_whole_distances_and_their_buckets_ignore_a_shift():
     assert torch.equal(bias(index + 37), bias(index))
 
 
+@pytest.mark.parametrize("reach", [4, 8, 9, 128])
+def test_buckets_for_clips_of_any_length_rise_with_the_distance_and_end_at_the_last(reach):
+    buckets = BucketBias(heads=1, max_distance=reach).buckets(torch.arange(200))
+    assert (buckets[1:].diff() >= 0).all()
+    assert int(buckets.min()) == 0
+    assert int(buckets.max()) == 31
+
+
 def test_slopes_are_geometric_and_their_bias_is_one_number_per_distance():
     torch.testing.assert_close(slopes(8), torch.tensor([2.0**-h for h in range(1, 9)]))
     bias = distance_slopes(torch.arange(5.0)[None], 4)[0]

@@ -15,6 +15,7 @@ CLASSES: dict[str, str] = {
     "DiT": "flipbook.denoisers.dit",
     "FrameAutoencoder": "flipbook.autoencoders.frame",
     "KLAutoencoder": "flipbook.autoencoders.kl",
+    "Latte": "flipbook.denoisers.latte",
     "PictureEncoder": "flipbook.encoders.picture",
     "Pixels": "flipbook.autoencoders.pixels",
     "ResampledPictureEncoder": "flipbook.encoders.resampler",

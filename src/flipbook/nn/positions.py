@@ -13,6 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from flipbook.nn.embed import sinusoid
+
 Distances = Tensor  # (1 or B, T, T) int64: j - i in frames, rounded
 
 Longer = Literal["as it is", "interpolate", "ntk"]
@@ -48,6 +50,18 @@ def interleaved_sinusoid(index: Tensor, dim: int) -> Tensor:
     freqs = torch.exp(torch.arange(0, dim, 2, device=index.device) * (-math.log(10_000.0) / dim))
     angles = real(index)[..., None] * freqs
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
+
+
+def sincos(index: Tensor, dim: int) -> Tensor:
+    """(...,) to (..., dim): all sines, then all cosines, as vision transformers have them."""
+    return sinusoid(index, dim).roll(dim // 2, -1)
+
+
+def grid_sincos(rows: int, columns: int, dim: int, places: int, scale: float = 1.0, *, device: torch.device | str = "cpu") -> Tensor:
+    """(rows columns, dim): half of the channels say the column, half the row. Both run from 0 to `places` / scale, however many there are."""
+    row, column = (torch.arange(n, device=device) * (places / n / scale) for n in (rows, columns))
+    parts = [sincos(column, dim // 2)[None].expand(rows, -1, -1), sincos(row, dim // 2)[:, None].expand(-1, columns, -1)]
+    return torch.cat(parts, dim=-1).flatten(0, 1)
 
 
 class LearnedPlaces(nn.Module):
@@ -127,7 +141,8 @@ class BucketBias(nn.Module):
         side = self.num_buckets // 2
         exact = side // 2
         far = distance.abs()
-        wide = exact + (torch.log(far.clamp(min=1) / exact) / math.log(self.max_distance / exact) * (side - exact)).long()
+        widest = max(self.max_distance, exact + 1)                             # short clips: one bucket each, and few wide ones
+        wide = exact + (torch.log(far.clamp(min=1) / exact) / math.log(widest / exact) * (side - exact)).long()
         return torch.where(far < exact, far, wide.clamp(max=side - 1)) + side * (distance > 0)
 
 
