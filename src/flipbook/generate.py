@@ -23,6 +23,7 @@ from flipbook.conditions import Condition, Inputs, Request, Size, as_requests, b
 from flipbook.guidance import guide
 from flipbook.hints import nearest
 from flipbook.interop.folder import card_hash, weights_hash
+from flipbook.nn.causal import latent_frames
 from flipbook.nn.doors import Doors
 from flipbook.process.matrix import from_strength
 from flipbook.process.noise import NoiseSource
@@ -253,7 +254,7 @@ def sample_latents(
 
         return system.process.denoiser(network)
 
-    weight = system.guidance(settings.guidance_scale, settings.num_frames)
+    weight = system.guidance(settings.guidance_scale, latent[1])
     denoise = guide(
         {name: branch(d) for name, d in doors.items()}, [(name, weight if i else 1.0) for i, name in enumerate(doors)],
         interval=settings.guidance_interval, rescale=settings.guidance_rescale, process=system.process,
@@ -271,7 +272,7 @@ def level_matrix(system: System, settings: Settings, inputs: Inputs) -> Tensor:
     places = {tuple(row.nonzero().flatten().tolist()) for row in inputs.is_given}
     if len(places) > 1:
         raise ValueError(f"the videos of one batch have different given frames, {sorted(places)}. Try batch_size=1.")
-    matrix = system.levels(settings.num_inference_steps, settings.num_frames, given=places.pop())
+    matrix = system.levels(settings.num_inference_steps, inputs.is_given.shape[1], given=places.pop())
     if inputs.draft is None:
         return matrix
     matrix = from_strength(matrix, inputs.strength)
@@ -279,9 +280,10 @@ def level_matrix(system: System, settings: Settings, inputs: Inputs) -> Tensor:
 
 
 def frame_index(system: System, settings: Settings) -> Tensor:
-    """(T,) where each frame stands in time, as the system's denoiser counts it."""
-    index = torch.arange(settings.num_frames, dtype=torch.float32)
-    return index if system.index_fps is None else index / settings.fps * system.index_fps
+    """(T,) where each latent frame stands in time, as the system's denoiser counts it."""
+    stride = time_stride(system)
+    index = torch.arange(latent_frames(settings.num_frames, stride), dtype=torch.float32)
+    return index if system.index_fps is None else index * stride / settings.fps * system.index_fps
 
 
 def first_state(system: System, inputs: Inputs, levels: Tensor, noise: Tensor) -> Tensor:
@@ -302,6 +304,7 @@ def settle(system: System, **asked: Any) -> Settings:
         raise ValueError(
             f"num_frames={settings.num_frames}: a video has at least one frame. Try {system.defaults['num_frames']}."
         )
+    latent_frames(settings.num_frames, time_stride(system))
     if not 0 < settings.fps <= 1000:
         raise ValueError(f"fps={settings.fps}: frames per second are above 0. Try {system.defaults['fps']}.")
     multiple = side_multiple(system)
@@ -332,7 +335,14 @@ def latent_shape(system: System, size: Size) -> tuple[int, int, int, int]:
     """(C, T, h, w) of the latents of a clip."""
     parts: dict[str, Any] = dict(system.parts)
     stride = parts["autoencoder"].stride
-    return parts["denoiser"].config.in_channels, size.num_frames, size.height // stride, size.width // stride
+    frames = latent_frames(size.num_frames, time_stride(system))
+    return parts["denoiser"].config.in_channels, frames, size.height // stride, size.width // stride
+
+
+def time_stride(system: System) -> int:
+    """Frames of a latent frame behind the first, which stands alone; 1 for autoencoders that keep frames apart."""
+    parts: dict[str, Any] = dict(system.parts)
+    return getattr(parts["autoencoder"], "time_stride", 1)
 
 
 def frames_hash(frames: np.ndarray) -> str:

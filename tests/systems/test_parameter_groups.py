@@ -11,7 +11,8 @@ from flipbook import systems
 from flipbook.nn.doors import Doors
 from flipbook.systems.parameter_groups import GROUPS, groups_of, names, train_only
 
-NAMES = tuple(name for name in systems.SYSTEMS if hasattr(importlib.import_module(systems.SYSTEMS[name]), "CARD"))
+TRANSFORMERS = {"wan"}                # their layers see space and time at once: one group holds them all
+NAMES = tuple(name for name in systems.SYSTEMS if name not in TRANSFORMERS and hasattr(importlib.import_module(systems.SYSTEMS[name]), "CARD"))
 
 
 def one_step(net: torch.nn.Module) -> None:

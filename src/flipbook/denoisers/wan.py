@@ -22,6 +22,7 @@ from flipbook.nn.doors import Doors
 from flipbook.nn.embed import RMSNorm, TimeEmbedding, zero_
 from flipbook.nn.rope_pairs import rotary_pairs, rotate_pairs
 from flipbook.nn.rows import collapsed, log_counts
+from flipbook.nn.run import Run, run_plain
 from flipbook.shapes import fold_frames, unfold_frames
 
 
@@ -115,10 +116,12 @@ class Wan(nn.Module):
         frame_index: Tensor | None = None,                                  # (B, T) real, in latent frames
         frame_attends: Tensor | None = None,                                # (T, T) bool, True = may attend
         cache: None = None,
+        run: Run = run_plain,
     ) -> Tensor:
         """The network's prediction, same shape as x. Any T; H and W are multiples of `config.patch`. Text is needed.
 
-        The `residuals` door: maps (B, dim, T, H / patch, W / patch), the i-th added after block i.
+        The `residuals` door: maps (B, dim, T, H / patch, W / patch), the i-th added after block i. run: what runs the blocks, `StepCache.run`
+        for instance.
         Raises ValueError if H or W is no multiple of `config.patch`, without text, and for a `vector` or a `cache`, which have no place here.
         """
         c, doors = self.config, doors or Doors()
@@ -141,7 +144,7 @@ class Wan(nn.Module):
         bias = None if doors.token_mask is None else log_counts(doors.token_mask, keys_values[0][0].shape[1])[:, None, None]
 
         for i, block in enumerate(self.blocks):
-            tokens = block(tokens, modulation, turns, keys_values[i], bias, pictures[i] if pictures else None, frame_attends)
+            tokens = run(block, tokens, modulation, turns, keys_values[i], bias, pictures[i] if pictures else None, frame_attends)
             if i < len(doors.residuals):
                 tokens = tokens + doors.residuals[i].flatten(3).permute(0, 2, 3, 1)         # (B, D, T, h, w) to (B, T, S, D)
 

@@ -32,9 +32,15 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 AUTOENCODERS: dict[str, tuple[str, str, str]] = {
     "AutoencoderKL": ("flipbook.autoencoders.kl", "KLAutoencoder", "autoencoder_kl"),
     "AutoencoderKLTemporalDecoder": ("flipbook.autoencoders.temporal_decoder", "TemporalDecoderAutoencoder", "autoencoder_temporal_decoder"),
+    "AutoencoderKLWan": ("flipbook.autoencoders.wan", "WanAutoencoder", "autoencoder_wan"),
     "AutoencoderTiny": ("flipbook.autoencoders.tiny", "TinyAutoencoder", "autoencoder_tiny"),
 }
 """Public class to our module and class, and to the key map in `interop/keys`."""
+
+TRANSFORMERS: dict[str, tuple[str, str, str]] = {
+    "WanTransformer3DModel": ("flipbook.denoisers.wan", "Wan", "transformer_wan"),
+}
+"""The same of video transformers."""
 
 UNETS: dict[str, tuple[str, str]] = {
     "UNet2DConditionModel": ("unet_image", "IMAGE"),
@@ -64,6 +70,12 @@ PIPELINES = {
 }
 """Public pipelines to the system that they are. Parts of any other folder are read one by one with `read_network`."""
 
+READERS = {
+    "WanPipeline": "pipeline_wan",
+    "WanImageToVideoPipeline": "pipeline_wan",
+}
+"""Public pipelines that a module of `interop` reads by its `load`."""
+
 
 def load_pipeline(
     folder: str | Path,
@@ -84,8 +96,13 @@ def load_pipeline(
     folder = Path(folder)
     index = _read_json(folder / "model_index.json")
     name = str(index.get("_class_name"))
-    if name not in PIPELINES:
-        raise ValueError(f"{folder / 'model_index.json'}: pipeline {name!r} is not known to this version of flipbook. {nearest(name, PIPELINES)}")
+    if name not in PIPELINES and name not in READERS:
+        known = nearest(name, [*PIPELINES, *READERS])
+        raise ValueError(f"{folder / 'model_index.json'}: pipeline {name!r} is not known to this version of flipbook. {known}")
+    if name in READERS:
+        if motion_adapter is not None:
+            raise ValueError(f"{folder} is a {name}: a motion adapter sets image pipelines of Stable Diffusion in motion. Leave it out.")
+        return importlib.import_module(f"flipbook.interop.{READERS[name]}").load(folder, index, dtype=dtype, device=device, variant=variant)
     method = PIPELINES[name]
     adapter = Path(motion_adapter) if motion_adapter is not None else folder / "motion_adapter" if (folder / "motion_adapter").is_dir() else None
     if motion_adapter is not None and method not in ("stable-diffusion", "animatediff"):
@@ -117,7 +134,7 @@ def read_scheduler(folder: str | Path) -> SchedulerPlan:
 def read_network(
     folder: str | Path, *, dtype: torch.dtype | None = None, variant: str | None = None, like: Like = "original"
 ) -> nn.Module:
-    """An autoencoder or a U-Net from its folder: config.json and weights, which must fit in every key.
+    """An autoencoder, a transformer or a U-Net from its folder: config.json and weights, which must fit in every key.
 
     dtype: of floating weights; None: as stored. variant: "fp16", "bf16" or None, see `read_weights`.
     Raises ValueError, with the file's name, for an unknown class or field, and for weights that are damaged or do not fit.
@@ -136,9 +153,10 @@ def read_network(
             unet = UNet(_named(path, partial(layout.config, **(AS_DIFFUSERS.get(name, {}) if like == "diffusers" else {})), config))
         weights, origin = read_weights(folder, variant=variant, dtype=dtype)
         return layout.load(unet, weights, origin)
-    if name not in AUTOENCODERS:
-        raise ValueError(f"{path}: class {name!r} is not known to this version of flipbook. {nearest(name, [*AUTOENCODERS, *UNETS])}")
-    module, ours, keys_name = AUTOENCODERS[name]
+    known = AUTOENCODERS | TRANSFORMERS
+    if name not in known:
+        raise ValueError(f"{path}: class {name!r} is not known to this version of flipbook. {nearest(name, [*known, *UNETS])}")
+    module, ours, keys_name = known[name]
     keys: Any = importlib.import_module(f"flipbook.interop.keys.{keys_name}")
     with unfilled():
         net: nn.Module = getattr(importlib.import_module(module), ours)(keys.config(config, str(path)))
@@ -182,7 +200,7 @@ def _public(net: nn.Module) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             except (ValueError, LookupError) as error:
                 reasons.append(f"{name}: {error}")
         raise ValueError("no public layout holds this U-Net:\n  " + "\n  ".join(reasons))
-    for _, ours, keys_name in AUTOENCODERS.values():
+    for _, ours, keys_name in (AUTOENCODERS | TRANSFORMERS).values():
         if type(net).__name__ == ours:
             keys: Any = importlib.import_module(f"flipbook.interop.keys.{keys_name}")
             config: Any = net.config
@@ -194,6 +212,8 @@ def _shapes_there(keys: Any, net: nn.Module) -> dict[str, torch.Size]:
     """Names and shapes there: ours, but for the convolutions over frames, which have all three axes there."""
     plain = tuple(replace(rule, unit_axes=False) for rule in inverted(keys.RULES))
     made = translate(net.state_dict(), plain, None, "this network")
+    if hasattr(keys, "shape_there"):
+        return {key: torch.Size(keys.shape_there(key, v.shape)) for key, v in made.items()}
     return {key: torch.Size((*v.shape, 1)) if v.ndim == 4 and tuple(v.shape[2:]) == (3, 1) else v.shape for key, v in made.items()}
 
 

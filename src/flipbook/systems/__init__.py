@@ -31,6 +31,7 @@ SYSTEMS: dict[str, str] = {
     "show1": "flipbook.systems.show1",
     "vdm": "flipbook.systems.vdm",
     "videoldm": "flipbook.systems.videoldm",
+    "wan": "flipbook.systems.wan",
 }
 """Name to the module that builds it."""
 

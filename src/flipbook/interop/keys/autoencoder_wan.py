@@ -83,3 +83,10 @@ def their_config(ours: WanAutoencoderConfig) -> dict[str, Any]:
         "latents_mean": list(ours.latent_mean), "latents_std": list(ours.latent_std), "is_residual": False, "in_channels": 3, "out_channels": 3,
         "patch_size": None, "scale_factor_temporal": 2 ** sum(ours.packs_time), "scale_factor_spatial": 2 ** len(ours.packs_time),
     }  # fmt: skip
+
+
+def shape_there(key: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a weight there, of its name there and its shape here."""
+    if key.endswith(".gamma"):
+        return (*shape, 1, 1) if ".attentions." in key else (*shape, 1, 1, 1)
+    return (*shape, 1, 1) if ".attentions." in key and key.endswith(".weight") else shape

@@ -91,3 +91,10 @@ def their_config(ours: WanConfig) -> dict[str, Any]:
         "qk_norm": "rms_norm_across_heads", "eps": ours.eps, "image_dim": ours.picture_dim,
         "added_kv_proj_dim": None if ours.picture_dim is None else ours.dim, "pos_embed_seq_len": ours.picture_positions,
     }  # fmt: skip
+
+
+def shape_there(key: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a weight there, of its name there and its shape here."""
+    if key == "patch_embedding.weight":
+        return (*shape[:2], 1, *shape[2:])
+    return (1, *shape) if key.endswith(("scale_shift_table", "pos_embed")) else shape
