@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from types import ModuleType
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from flipbook.shapes import tensor_to_pixels
+
+Method = Literal["dis", "farneback"]
+"""Dense inverse search, or Farneback's polynomials (2003)."""
 
 NAME = "opencv-dis-medium-finest-0"
 """What stands in a fingerprint: another search or another finest scale gives other numbers."""
@@ -44,7 +48,7 @@ def optical_flow_of_clip(clip: Tensor) -> tuple[Tensor, Tensor]:
     return search(frames, steps), search(frames, [(b, a) for a, b in steps])
 
 
-def search(frames: Sequence[np.ndarray] | np.ndarray, pairs: Sequence[tuple[int, int]]) -> Tensor:
+def search(frames: Sequence[np.ndarray] | np.ndarray, pairs: Sequence[tuple[int, int]], method: Method = "dis") -> Tensor:
     """Fields (P, 2, H, W) between pairs of uint8 frames (H, W, 3) of one size."""
     cv2 = opencv("optical flow")
     height, width = frames[0].shape[:2]
@@ -52,9 +56,18 @@ def search(frames: Sequence[np.ndarray] | np.ndarray, pairs: Sequence[tuple[int,
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
     if factor > 1:
         grey = [cv2.resize(g, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC) for g in grey]
-    inverse_search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    inverse_search.setFinestScale(0)                                                 # small objects are lost at half size
-    fields = [inverse_search.calc(grey[a], grey[b], None) / factor for a, b in pairs]
+    field_of = _farneback(cv2) if method == "farneback" else _inverse_search(cv2)
+    fields = [field_of(grey[a], grey[b]) / factor for a, b in pairs]
     if factor > 1:
         fields = [cv2.resize(field, (width, height), interpolation=cv2.INTER_AREA) for field in fields]
     return torch.from_numpy(np.stack(fields).astype(np.float32)).movedim(-1, 1)
+
+
+def _inverse_search(cv2: ModuleType) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    estimator.setFinestScale(0)                                                      # small objects are lost at half size
+    return lambda here, there: estimator.calc(here, there, None)
+
+
+def _farneback(cv2: ModuleType) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    return lambda here, there: cv2.calcOpticalFlowFarneback(here, there, None, 0.5, 3, 15, 3, 5, 1.2, 0)

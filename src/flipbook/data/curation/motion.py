@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -11,6 +11,7 @@ from flipbook.data.curation.cut import need_opencv
 from flipbook.data.curation.frames import Look, shrink
 from flipbook.data.curation.ledger import Row
 from flipbook.data.curation.stage import EachClip
+from flipbook.encoders.optical_flow import Method, search
 
 MOVING = 0.02          # short sides a second: a pixel slower than this stands
 
@@ -33,7 +34,7 @@ class Motion(EachClip):
     fps: float = Field(8.0, gt=0)
     side: int = Field(64, ge=16)
     most_pairs: int = Field(48, ge=1)
-    method: Literal["dis", "farneback"] = "dis"
+    method: Method = "dis"
 
     def ready(self) -> None:
         need_opencv()
@@ -67,26 +68,13 @@ def pairs_of(times: np.ndarray, fps: float, most: int) -> tuple[np.ndarray, np.n
     return pairs, times[pairs[:, 1]] - times[pairs[:, 0]]
 
 
-def speed_of(pair: np.ndarray, seconds: float, method: str) -> np.ndarray:
+def speed_of(pair: np.ndarray, seconds: float, method: Method) -> np.ndarray:
     """Two frames (2, h, w, 3) to [mean speed, camera's part, objects' part] in short sides a second, share that stands."""
-    field = optical_flow(pair[0], pair[1], method) / (seconds * min(pair.shape[1:3]))  # (h, w, 2)
+    field = search(pair, [(0, 1)], method)[0].numpy().transpose(1, 2, 0) / (seconds * min(pair.shape[1:3]))  # (h, w, 2)
     camera = affine_part(field)
     speed = np.linalg.norm(field, axis=-1)
     parts = (np.linalg.norm(part, axis=-1).mean() for part in (camera, field - camera))
     return np.array([speed.mean(), *parts, (speed < MOVING).mean()])
-
-
-def optical_flow(before: np.ndarray, after: np.ndarray, method: str = "dis") -> np.ndarray:
-    """Dense flow from `before` to `after`, uint8 (h, w, 3) each: float32 (h, w, 2) in pixels, (dx, dy)."""
-    import cv2
-
-    a, b = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (before, after))
-    if method == "farneback":
-        guess = np.zeros((*a.shape, 2), np.float32)
-        return cv2.calcOpticalFlowFarneback(a, b, guess, 0.5, 3, 15, 3, 5, 1.2, 0)
-    estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    estimator.setFinestScale(0)                                # pictures are small already
-    return estimator.calc(a, b, np.zeros((*a.shape, 2), np.float32))
 
 
 def affine_part(field: np.ndarray, rounds: int = 4) -> np.ndarray:
