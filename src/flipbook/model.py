@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from flipbook.conditions import Condition, as_requests, text_of
+from flipbook.conditions import Condition, FirstFrame, Text, as_requests, text_of
 from flipbook.generate import Prepared, generate, prepare
-from flipbook.interop.folder import from_pretrained, model_folder, save_pretrained
+from flipbook.interop.folder import card_hash, from_pretrained, model_folder, save_pretrained, weights_hash
 from flipbook.systems.base import System
 from flipbook.video import Video
 
@@ -50,6 +50,11 @@ class Model:
     def card(self) -> dict[str, Any]:
         """What the weights are: recipe, data, scores, limits."""
         return self.system.card
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Which model this is, by content: name, and hashes of card and weights."""
+        return {"name": self.system.name, "card_sha256": card_hash(self.system.card), "weights_sha256": weights_hash(self.system)}
 
     def generate(
         self,
@@ -94,6 +99,20 @@ def load(
     Raises ValueError if there is no such model, or it is not whole.
     """
     return Model.from_pretrained(name_or_folder, device=device, compile=compile, **options)
+
+
+def asker(model: Model, batch_size: int) -> Callable[..., list[Video]]:
+    """A model with the face that `flipbook.metrics.evaluate` asks for: sentences, seeds, first frames; words it never saw are no news."""
+
+    def ask(prompts: Sequence[str], seeds: Sequence[int], first_frames: Sequence[Any] | None = None, **settings: Any) -> list[Video]:
+        requests: list[list[Condition]] = [[Text(prompt)] for prompt in prompts]
+        for request, frame in zip(requests, first_frames or [], strict=False):
+            request.append(FirstFrame(frame))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnknownWords)                  # free prompts are there to be looked at
+            return list(model.generate(requests, seed=seeds, batch_size=batch_size, **settings))  # type: ignore[arg-type]
+
+    return ask
 
 
 def _is_one(conditions: Any) -> bool:

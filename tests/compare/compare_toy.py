@@ -58,7 +58,7 @@ class WorldModel:
     """Paints what a sentence says; without guidance every other clip shows another sentence's colour."""
 
     def __init__(self) -> None:
-        self.system = tiny_system()
+        self.system, self.identity = tiny_system(), {"name": "the world"}
         self.made: list[tuple[str, int, float]] = []
 
     def generate(self, requests: Any, *, seed: list[int], batch_size: int, guidance_scale: float, **settings: Any) -> list[Video]:

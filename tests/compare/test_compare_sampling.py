@@ -73,10 +73,11 @@ def test_all_arms_are_asked_the_same_with_the_same_seeds_and_each_repeat_with_ot
 def test_finished_arms_are_not_made_again_and_more_repeats_are_added_to_what_is_there(compared, tmp_path):
     output, first, model = compared
     shutil.copytree(output, tmp_path / "copy")
-    count = len(model.made)
-    assert made(run.compare(plan(), tmp_path / "copy")) == made(first)
+    count, said = len(model.made), []
+    assert made(run.compare(plan(), tmp_path / "copy", say=said.append)) == made(first)
     assert len(model.made) == count
-    more = run.compare(plan(repeats=3), tmp_path / "copy")
+    more = run.compare(plan(repeats=3), tmp_path / "copy", say=said.append)
+    assert said == ["5/6: 1, repeat 3 of 3", "6/6: 4, repeat 3 of 3"]
     assert len(model.made) == count + 16
     assert [made(more)[arm][:2] for arm in ("1", "4")] == [made(first)[arm] for arm in ("1", "4")]
 

@@ -90,6 +90,17 @@ def test_costs_are_ratios_and_one_repeat_alone_has_no_interval():
     assert alone["verdict"] is None
 
 
+def test_a_repeat_that_failed_in_one_arm_is_left_out_of_the_pairs_and_of_that_arm_alone():
+    failed = {"seconds": None, "training": {"failed": "no number"}, "clips": []}
+    runs = {"a": [trained(1.0, (True,)), trained(2.0, (True,)), trained(4.0, (False,))], "b": [trained(1.5, (True,)), failed, trained(4.7, (True,))]}
+    summary = summarise(runs, ["validation", "motion", "seconds"])
+    assert summary["a"]["validation"]["value"] == pytest.approx(7 / 3)
+    assert summary["b"]["validation"]["values"] == [1.5, None, 4.7]
+    assert summary["b"]["validation"]["against"]["value"] == pytest.approx(0.6)
+    assert summary["b"]["motion"]["against"]["value"] == 0.5
+    assert summarise({"a": runs["a"], "b": [failed] * 3}, ["motion"])["b"]["motion"]["against"] is None
+
+
 def test_what_was_not_asked_for_is_no_number():
     runs = {"a": [result(right=(True,))], "b": [result(right=(False,))]}
     cell = summarise(runs, ["size"])["b"]["size"]

@@ -92,6 +92,16 @@ def test_a_comparison_that_crashed_twice_and_was_started_again_is_the_undisturbe
     assert count["evaluate"] == 3 + 1
 
 
+def test_an_arm_whose_loss_is_no_number_is_told_of_and_the_others_go_on(tmp_path):
+    plan = training_plan({"fine": {}, "wild": {"optimizer.lr": 1e30}})
+    results = run.compare(plan, tmp_path)
+    assert results["summary"]["fine"]["validation"]["value"] > 0
+    assert results["summary"]["wild"]["validation"]["value"] is None
+    assert "| wild | – |" in (tmp_path / "table.md").read_text()
+    assert "wild, repeat 1, has no results: update 2 stopped" in (tmp_path / "table.md").read_text()
+    assert run.compare(plan, tmp_path)["runs"] == results["runs"]
+
+
 def test_a_training_that_is_told_to_stop_ends_the_comparison_with_a_word_on_how_to_go_on(tmp_path):
     plan = training_plan(LR, recipe={**RECIPE, "time_limit_minutes": 1e-9})
     with pytest.raises(Stopped, match="same command goes on"):

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from flipbook.metrics.evaluate import Generate
-    from flipbook.model import Model
 
 
 def evaluate(
@@ -34,13 +30,11 @@ def evaluate(
 
     Groups: seen, held-out, two, first-frame (judged), sky, figures, satellite (to look at).
     """
-    import warnings
-
     from flipbook.cli.output import progress_bar
     from flipbook.metrics.evaluate import evaluate as run
     from flipbook.metrics.prompts import make_prompts
     from flipbook.metrics.table import markdown_table
-    from flipbook.model import UnknownWords, load
+    from flipbook.model import asker, load
 
     prompts = make_prompts(prompts_seed, _counts(count or []))
     loaded = load(model, compile=compile, inserts=inserts)
@@ -49,10 +43,9 @@ def evaluate(
         "sampler": sampler, "dtype": dtype,
     }  # fmt: skip
     settings = loaded.system.defaults | {name: value for name, value in asked.items() if value is not None}
-    with progress_bar("evaluating", show=not json) as progress, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UnknownWords)                      # the free prompts are there to be looked at
+    with progress_bar("evaluating", show=not json) as progress:
         results = run(
-            generator_of(loaded, batch_size), prompts, output, settings=settings, model=identity(loaded),
+            asker(loaded, batch_size), prompts, output, settings=settings, model=loaded.identity,
             batch_size=batch_size, resume=resume, on_progress=progress,
         )  # fmt: skip
     if json:
@@ -62,27 +55,6 @@ def evaluate(
         return
     typer.echo(markdown_table(results))
     typer.echo(f"page: {output / 'index.html'}")
-
-
-def generator_of(model: Model, batch_size: int) -> Generate:
-    """A loaded model with the face that `evaluate` asks for."""
-    from flipbook.conditions import FirstFrame, Text
-
-    def generate(prompts: list[str], seeds: list[int], first_frames: list | None = None, **settings: Any) -> list:
-        requests: list[list[Any]] = [[Text(prompt)] for prompt in prompts]
-        for request, frame in zip(requests, first_frames or [], strict=False):
-            request.append(FirstFrame(frame))
-        return list(model.generate(requests, seed=seeds, batch_size=batch_size, **settings))      # type: ignore[arg-type]
-
-    return generate
-
-
-def identity(model: Model) -> dict[str, Any]:
-    """Which model this is, by content: name, and hashes of card and weights."""
-    from flipbook.interop.folder import card_hash, weights_hash
-
-    system = model.system
-    return {"name": system.name, "card_sha256": card_hash(system.card), "weights_sha256": weights_hash(system)}
 
 
 def _counts(items: list[str]) -> dict[str, int]:

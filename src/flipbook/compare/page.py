@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flipbook.compare.scores import score_named
-from flipbook.compare.sheets import shown_prompts
+from flipbook.compare.sheets import records_of, shown_prompts
 from flipbook.compare.table import against_text, factor_of, remarks, value_text
 from flipbook.metrics.page import marks, write_document
 
@@ -54,7 +54,7 @@ def _cell(name: str, cell: Mapping[str, Any]) -> str:
 
 def _row(results: Mapping[str, Any], place: int) -> str:
     """One prompt of the first repeat: a card for every arm."""
-    records = {arm: runs[0]["clips"][place] for arm, runs in results["runs"].items()}
+    records = records_of(results, place)
     prompt = next(iter(records.values()))
     cards = "".join(
         f'<article><video src="{escape(record["video"])}" loop muted playsinline preload="metadata"></video>'
@@ -66,7 +66,7 @@ def _row(results: Mapping[str, Any], place: int) -> str:
 
 def _pages(results: Mapping[str, Any], arm: str) -> str:
     """Links to the arm's own pages, one for each repeat."""
-    folders = (run["clips"][0]["video"].rpartition("/videos/")[0] for run in results["runs"][arm])
+    folders = (run["clips"][0]["video"].rpartition("/videos/")[0] for run in results["runs"][arm] if run["clips"])
     return ", ".join(f'<a href="{escape(folder)}/index.html">repeat {number}</a>' for number, folder in enumerate(folders, 1))
 
 

@@ -157,7 +157,8 @@ def _base_recipe(comparison: Comparison) -> dict[str, Any] | None:
         return None
     tree: dict[str, Any] = copy.deepcopy(comparison.recipe) if isinstance(comparison.recipe, dict) else read_tree(comparison.recipe)
     tree["output"] = "."
-    tree.setdefault("validation", {}).setdefault("every", 10**9)            # at both ends
+    checked = tree.setdefault("validation", {})
+    checked["every"] = checked.get("every") or 10**9                        # at both ends, whatever else
     tree.setdefault("log", {})["tensorboard"] = False
     tree["samples"] = {"every": 0}
     if comparison.steps:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,14 +26,12 @@ from flipbook.compare.sheets import write_sheets
 from flipbook.compare.summary import summarise
 from flipbook.compare.table import markdown
 from flipbook.compare.training import build, train_arm
-from flipbook.conditions import Text
 from flipbook.data.sources.world import WORLD_FPS
 from flipbook.files.temporary import written_whole
 from flipbook.generate import settle
-from flipbook.interop.folder import card_hash, weights_hash
-from flipbook.metrics.evaluate import Generate, evaluate
+from flipbook.metrics.evaluate import evaluate
 from flipbook.metrics.prompts import DEFAULT_COUNTS, Prompt, make_prompts, own_prompts
-from flipbook.model import Model, UnknownWords, load
+from flipbook.model import Model, asker, load
 from flipbook.systems.base import System
 
 Say = Callable[[str], None]
@@ -145,16 +142,20 @@ def _run_one(plan: Plan, arm: Arm, repeat: int, output: Path, model: Model | Non
         seed = {"seed": arm.recipe.seed + plan.comparison.seed + repeat}
         recipe, first = (r.model_copy(update={"output": home / "training", **seed}) for r in (arm.recipe, plan.arms[0].recipe) if r is not None)
         training = train_arm(recipe, first, before)
+        if "failed" in training:
+            return _finish(folder, arm, repeat, training, [], None)
         model = Model.from_pretrained(home / "training" / "model")
     assert model is not None
-    system = model.system
     made = evaluate(
-        _generator(model, plan.comparison.batch_size), prompts_of(plan, repeat), folder, settings=_settings(plan, arm, system),
-        model={"name": f"{arm.name}, repeat {repeat + 1}", "card_sha256": card_hash(system.card), "weights_sha256": weights_hash(system)},
+        asker(model, plan.comparison.batch_size), prompts_of(plan, repeat), folder, settings=_settings(plan, arm, model.system),
+        model=model.identity | {"name": f"{arm.name}, repeat {repeat + 1}"},
         batch_size=plan.comparison.batch_size, resume=True, measure=measurer(plan.scores),
     )  # fmt: skip
     clips = [{**record, "video": (folder / record["video"]).relative_to(output).as_posix()} for record in made["prompts"]]
-    seconds = training["seconds_per_update"] if training else made["seconds"] / len(clips)
+    _finish(folder, arm, repeat, training, clips, training["seconds_per_update"] if training else made["seconds"] / len(clips))
+
+
+def _finish(folder: Path, arm: Arm, repeat: int, training: dict[str, Any] | None, clips: list[dict[str, Any]], seconds: float | None) -> None:
     result = {"arm": arm.name, "repeat": repeat, "seconds": seconds, "training": training, "clips": clips, "finished": time.time()}
     with written_whole(folder / "result.json") as path:
         path.write_text(json.dumps(result, indent=1) + "\n")
@@ -174,16 +175,3 @@ def _settings(plan: Plan, arm: Arm, system: System) -> dict[str, Any]:
     if arm.recipe is not None:
         shape = {key: getattr(arm.recipe, key) for key in ("num_frames", "height", "width")} | {"fps": WORLD_FPS / arm.recipe.frame_stride}
     return {**system.defaults, **shape, **arm.settings}
-
-
-def _generator(model: Model, batch_size: int) -> Generate:
-    def generate(prompts: list[str], seeds: list[int], first_frames: list | None = None, **settings: Any) -> list:
-        from flipbook.conditions import FirstFrame
-
-        firsts = [()] * len(prompts) if first_frames is None else [(FirstFrame(frame),) for frame in first_frames]
-        requests: list[Any] = [[Text(prompt), *first] for prompt, first in zip(prompts, firsts, strict=True)]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UnknownWords)
-            return list(model.generate(requests, seed=seeds, batch_size=batch_size, **settings))  # type: ignore[arg-type]
-
-    return generate

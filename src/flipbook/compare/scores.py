@@ -93,7 +93,7 @@ def _lawful(video: Video) -> float:
 
 
 def _trained(key: str, says: str, **more: Any) -> Score:
-    return Score(says=says, read=lambda result: result["training"][key], per="run", needs_training=True, **{"higher_is_better": False, **more})
+    return Score(says=says, read=lambda result: result["training"].get(key), per="run", needs_training=True, **{"higher_is_better": False, **more})
 
 
 SCORES: dict[str, Score] = {

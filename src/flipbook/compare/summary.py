@@ -37,10 +37,19 @@ def _cell(score: Score, results: Sequence[Mapping[str, Any]], first: Sequence[Ma
     pool = _pool(own, unit)
     cell: dict[str, Any] = {"value": _mean(score, pool) if pool else None, **_interval(score, pool, unit), "unit": unit, "values": values}
     cell |= {"against": None, "verdict": None}
-    if first is not None and pool:
-        cell["against"] = against = _against(score, _pool([_trials(score, result) for result in first], unit), pool, unit)
+    pairs = [] if first is None else _pairs([_trials(score, result) for result in first], own, unit)
+    if pairs:
+        cell["against"] = against = _against(score, pairs, unit)
         cell["verdict"] = _verdict(score, against)
     return cell
+
+
+def _pairs(first: Sequence[Sequence[float]], own: Sequence[Sequence[float]], unit: str) -> list[tuple[float, float]]:
+    """Trials of the first arm with those of another one, of the repeats in which both have any."""
+    both = [(a, b) for a, b in zip(first, own, strict=True) if a and b]
+    if unit == "repeat":
+        return [(fmean(a), fmean(b)) for a, b in both]
+    return [pair for a, b in both for pair in zip(a, b, strict=True)]
 
 
 def _mean(score: Score, pool: Sequence[float]) -> float:
@@ -71,8 +80,7 @@ def _interval(score: Score, pool: Sequence[float], unit: str) -> dict[str, float
     return {"low": low, "high": high}
 
 
-def _against(score: Score, first: Sequence[float], own: Sequence[float], unit: str) -> dict[str, float | None]:
-    pairs = list(zip(first, own, strict=True))
+def _against(score: Score, pairs: Sequence[tuple[float, float]], unit: str) -> dict[str, float | None]:
     if score.compare == "ratio":
         logs = [math.log(b / a) for a, b in pairs]
         low, high = mean_interval(logs) if len(logs) > 1 else (None, None)

@@ -69,10 +69,10 @@ def number(value: float) -> str:
 
 def remarks(results: Mapping[str, Any]) -> list[str]:
     """What the numbers are of, as sentences."""
-    comparison, runs = results["comparison"], next(iter(results["runs"].values()))
-    clips, trained = sum(len(run["clips"]) for run in runs), bool(runs[0]["training"])
+    comparison, every = results["comparison"], [run for runs in results["runs"].values() for run in runs]
+    clips, trained = comparison["repeats"] * max(len(run["clips"]) for run in every), bool(every[0]["training"])
     lines = [f"`{name}`: {score_named(name).says}" + (f", {score_named(name).unit}" if score_named(name).unit else "") + "." for name in results["scores"]]
-    updates = sorted({run["training"]["updates"] for arm in results["runs"].values() for run in arm if run["training"]})
+    updates = sorted({run["training"]["updates"] for run in every if run["training"] and "updates" in run["training"]})
     work = f"{'–'.join(map(str, updates[:: max(1, len(updates) - 1)]))} updates and {clips} clips" if trained else f"{clips} clips"
     lines.append(f"Each arm: {comparison['repeats']} repeat(s), {work}; the same seeds, prompts and, where trained, data and first weights for all arms.")
     by_repeat = trained and comparison["repeats"] > 1
@@ -81,6 +81,7 @@ def remarks(results: Mapping[str, Any]) -> list[str]:
         if by_repeat
         else "In brackets 95 % intervals over clips" + (": one training per arm, so they say nothing of how trainings scatter." if trained else ".")
     )
+    lines += [f"{run['arm']}, repeat {run['repeat'] + 1}, has no results: {run['training']['failed']}" for run in every if "failed" in (run["training"] or {})]
     tests = sum(cell["against"] is not None and cell["against"]["low"] is not None for cells in results["summary"].values() for cell in cells.values())
     if tests >= 10:
         lines.append(f"{tests} pairs of intervals are shown: of that many, about {max(1, round(tests / 20))} would leave out equality by chance alone.")

@@ -6,6 +6,7 @@ import json
 import shutil
 import statistics
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from flipbook.files.temporary import written_whole
 from flipbook.interop.folder import unfilled
 from flipbook.objectives.base import Objective
 from flipbook.systems.base import System
-from flipbook.train import train
+from flipbook.train import NonFiniteLoss, train
 from flipbook.training.plan import make_objective
 from flipbook.training.recipe import Recipe
 
@@ -32,6 +33,9 @@ class Stopped(RuntimeError):
 def train_arm(recipe: Recipe, first: Recipe, before: System | None = None) -> dict[str, Any]:
     """Train an arm in `recipe.output`, or go on with it, or take over what is finished. Returns what is known of the training.
 
+    That is `updates`, `parameters` (thousands), `validation`, `seconds_per_update`, `seconds`; or `failed`, why it ended without a model,
+    which a factor such as a learning rate may well do to one of its arms.
+
     first:  the recipe of the first arm, with whose fresh weights all arms of a repeat begin, see `share_weights`.
     before: a system that was trained ahead, whose weights come first of all, see `take_weights`.
     Raises Stopped, and what `train` raises.
@@ -45,13 +49,21 @@ def train_arm(recipe: Recipe, first: Recipe, before: System | None = None) -> di
     if before is not None:
         take_weights(parts_of(objective), before.parts)
     parameters = sum(p.numel() for p in objective.trainable().parameters() if p.requires_grad)
-    done = train(recipe, resume=True, objective=objective)
+    try:
+        done = train(recipe, resume=True, objective=objective)
+    except NonFiniteLoss as error:
+        return _recorded(record, {"failed": str(error).partition("\n")[0]})
     if done.stopped:
         raise Stopped(f"{done.stopped}, {recipe.output} is saved at update {done.step}. The same command goes on from there.")
     facts = {"updates": done.step, "parameters": parameters / 1000, **_logged(recipe)}
+    return _recorded(record, facts)
+
+
+def _recorded(record: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """Write what is known, and drop the checkpoints: the model stays."""
     with written_whole(record) as path:
         path.write_text(json.dumps(facts, indent=1) + "\n")
-    for checkpoint in list_checkpoints(recipe.output):                      # the model stays
+    for checkpoint in list_checkpoints(record.parent):
         shutil.rmtree(checkpoint)
     return facts
 
