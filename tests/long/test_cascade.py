@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import pytest
@@ -128,6 +128,24 @@ def test_another_stage_or_seed_runs_again_with_those_behind_it_and_what_is_befor
         assert [parts[name].denoiser.calls for name in ("keys", "between", "larger")] == ran
 
 
+def test_other_weights_or_words_run_again(tmp_path):
+    def calls(prompt="", weights=""):
+        parts = models()
+        run_cascade(stages(), prompt, 0, tmp_path, lambda name: (parts[name], name + weights * (name == "between")))
+        return [parts[name].denoiser.calls for name in ("keys", "between", "larger")]
+
+    assert calls() == [2, 4, 6]
+    assert calls() == [0, 0, 0]
+    assert calls(weights=", tuned") == [0, 4, 6]                            # the file before them does not know of these weights
+    assert calls(weights=", tuned", prompt="a red ball") == [2, 4, 6]
+
+
+def test_frames_between_keys_are_made_pair_by_pair_or_in_a_window_of_the_whole_clip_at_once():
+    plans = [list(stages().with_stage("between", window=window).stages[1].plan()) for window in (None, 5, 9)]
+    assert [[step.frames for step in plan] for plan in plans] == [[(0, 1, 2, 3, 4), (4, 5, 6, 7, 8)]] * 2 + [[tuple(range(9))]]
+    assert plans[2][0].observed == (0, 4, 8)
+
+
 def test_a_damaged_file_is_made_again(tmp_path):
     whole = run(stages(), tmp_path, models())
     (tmp_path / "2-between.safetensors").write_bytes(b"half a file")
@@ -186,6 +204,8 @@ def test_what_cannot_follow_is_refused_by_name():
         Cascade("x", (first, CascadeStage(name="b", makes="between", model="", num_frames=8, fps=8, gap=4, **SHAPE)))
     with pytest.raises(ValueError, match="first stage that makes a clip"):
         Cascade("x", (CascadeStage(name="b", makes="larger", model="", num_frames=8, fps=8, **SHAPE),))
+    with pytest.raises(ValueError, match=r"'b' makes 3 frames \(clip\) after"):
+        Cascade("x", (first, replace(first, name="b")))
     with pytest.raises(ValueError, match="one name"):
         Cascade("x", (first, CascadeStage(name="keys", makes="larger", model="", num_frames=3, fps=8, **SHAPE)))
     with pytest.raises(ValueError, match="no stage 'bigger'"):

@@ -60,6 +60,13 @@ def test_nothing_known_is_zeros(layout, channels):
             assert doors.vector.tolist() == [[0.0]]
 
 
+def test_the_null_shows_nothing_of_what_is_known():
+    null = by_channels(masked, told_as=1.0).null
+    doors = null(SYSTEM, [(Known(frames=ramp(range(9)), level=0.3),)], inputs()).doors
+    assert not doors.channels.any()
+    assert doors.vector.tolist() == [[0.0]]
+
+
 def test_a_known_frame_at_a_level_is_alpha_of_it_and_sigma_of_noise():
     """The noise is the seed's, so of two frames only their difference is left, alpha of it; of gray the noise alone."""
     gray, light = (noised(SYSTEM, [Known(frames=torch.full((3, 9, 4, 4), v), level=0.4)], inputs())[0] for v in (0.0, 0.5))
@@ -105,7 +112,7 @@ def test_by_the_frames_door_they_stand_beside_frames_that_were_given_already():
 def test_small_frames_are_enlarged_and_large_ones_averaged():
     small = torch.rand(1, 3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
     assert torch.equal(resized(small, 4, 4), small)
-    torch.testing.assert_close(resized(resized(small, 4, 4), 2, 2)[0, 0, 0, 0, 0], small[0, 0, 0, :2, :2].mean())
+    torch.testing.assert_close(resized(small, 1, 1)[..., 0, 0], small.mean((-2, -1)))         # all 16 pixels of it count
     torch.testing.assert_close(resized(torch.full((1, 3, 2, 4, 4), 0.3), 16, 16), torch.full((1, 3, 2, 16, 16), 0.3))
 
 
