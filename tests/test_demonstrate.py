@@ -148,3 +148,11 @@ def test_what_is_measured_is_right_for_the_worlds_own_clips_and_wrong_for_other_
 def test_a_demo_with_lessons_for_networks_that_are_not_there_is_refused():
     with pytest.raises(ValueError, match="networks are base"):
         Demo(networks={"base": None}, lessons=(Lesson(network="bass", stage="base"),))
+
+
+def test_demonstrations_predict_v_on_their_systems_own_path():
+    from flipbook.process import VP, Process
+    from flipbook.systems.demo import in_v
+
+    path = VP(beta_start=0.0015, beta_end=0.0155)
+    assert in_v(Process(path, "eps")) == Process(path, "v")

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from flipbook import systems
-from flipbook.systems.demo import SENTENCES, SHOWN, Demo, Lesson
+from flipbook.systems.demo import SENTENCES, SHOWN, Demo, Lesson, in_v
 from flipbook.video import Video
 
 MEASURED = 16
@@ -99,6 +99,7 @@ def _start(
         return fresh
     torch.manual_seed(seed)
     system = importlib.import_module(systems.SYSTEMS[name]).build(demo.networks[lesson.network])
+    system.process = in_v(system.process)
     if demo.latents is True or (demo.latents and lesson.network in demo.latents):
         system.autoencoder = systems.load("thumb").autoencoder
     if lesson.start:

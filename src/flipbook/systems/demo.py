@@ -2,13 +2,13 @@
 
 `TINY` runs in milliseconds and learns nothing worth a look. `DEMO` is a second named config beside it: as wide as two cores can
 train in about a minute on clips of 8 frames of 32 x 32 pixels, of a world of a few dozen sentences. Latent systems take the
-autoencoder of thumb, 4 x 4 pixels to a cell, which is trained already. `flipbook.demonstrate` runs it.
+autoencoder of thumb, 4 x 4 pixels to a cell, which is trained already; all networks predict v. `flipbook.demonstrate` runs it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from flipbook.denoisers.unet import UNetConfig
 from flipbook.encoders.wordlist import WORDS
 from flipbook.encoders.words import WordEncoderConfig
 from flipbook.long.cascade import Cascade, CascadeStage
+from flipbook.process.process import Process
 from flipbook.systems.latent import tiny
 
 SENTENCES: tuple[str, ...] = tuple(
@@ -83,6 +84,15 @@ class Demo:
     def __post_init__(self) -> None:
         if strange := {lesson.network for lesson in self.lessons} - self.networks.keys():
             raise ValueError(f"lessons for {sorted(strange)}, which the demo has not. Its networks are {', '.join(self.networks)}.")
+
+
+def in_v(process: Process) -> Process:
+    """The same noise path, with a network that predicts v.
+
+    An eps network's error is sigma / alpha times as large in the picture, at the noise levels that decide what stands where, and its loss hardly
+    counts it: there a minute of lessons leaves noise. Demonstrations of systems that predict eps predict v on the system's own path.
+    """
+    return replace(process, predicts="v")
 
 
 def demo_unet(full: UNetConfig, **changes: Any) -> UNetConfig:
