@@ -15,7 +15,6 @@ from flipbook.generate import generate, latent_shape, prepare, sample_latents, s
 from flipbook.interop.folder import from_pretrained, save_pretrained
 from flipbook.process.noise import initial_noise
 from flipbook.systems import wan
-
 from wan_folders import SIDE, write_wan
 
 diffusers = pytest.importorskip("diffusers")

@@ -151,5 +151,5 @@ def build(config: WanSystemConfig | None = None) -> System:
     picture = config.denoiser.picture_dim
     return compose(
         denoiser=Wan(config.denoiser), autoencoder=WanAutoencoder(config.autoencoder), text_encoder=WordEncoder(config.text_encoder),
-        **({} if picture is None else {"image_encoder": PictureEncoder(PictureEncoderConfig(dim=picture))}),
+        image_encoder=None if picture is None else PictureEncoder(PictureEncoderConfig(dim=picture)),
     )  # fmt: skip
