@@ -29,6 +29,7 @@ from flipbook.interop.folder import from_pretrained
 from flipbook.nn.doors import Doors
 from flipbook.process.noise import initial_noise
 from flipbook.systems.base import System
+from interop import lavie_plain, videocrafter_plain
 from public_folders import FRAMES, SIDE
 
 PROMPT, NEGATIVE, SEED, STEPS, SCALE = "a red ball", "blue", 7, 5, 6.0
@@ -101,6 +102,9 @@ def rows() -> Iterator[Row]:
         yield Row(*named, "VAE encode", FORWARD, lambda root, layout=layout: encode_error(layout, root))
         yield Row(*named, "VAE decode", FORWARD, lambda root, layout=layout: decode_error(layout, root))
         yield Row(*named, f"pipeline latents, {STEPS} steps", PIPELINE, lambda root, layout=layout: pipeline_error(layout, root))
+    for name in videocrafter_plain.NETWORKS:
+        yield Row("videocrafter", f"VideoCrafter, {name}", "U-Net forward", FORWARD, lambda root, name=name: videocrafter_error(name))
+    yield Row("lavie", "LaVie, base", "U-Net forward", FORWARD, lambda root: lavie_error())
     yield Row("modelscope", "ModelScope, Zeroscope", "video to video latents, strength 0.6", PIPELINE, draft_error)
 
 
@@ -152,6 +156,31 @@ def forward_error(layout: Layout, root: Path) -> float:
     net, unet, given = layout.ours(root).denoiser, layout.theirs(root).unet, call(32, length=16, frames=FRAMES, side=SIDE // 8)
     levels = (0.05, 1.0, 300.0) if net.config.clock == "edm" else (1, 500, 981)
     return max(_error(forward_here(net, given, level), forward_there(unet, given, level)) for level in levels)
+
+
+@torch.no_grad()
+def videocrafter_error(name: str) -> float:
+    """U-Net outputs of a checkpoint under its authors' names, against a plain second derivation."""
+    from flipbook.denoisers.unet import UNet
+    from flipbook.interop.keys.unet_videocrafter import config_of, load, seen
+
+    plain = videocrafter_plain.NETWORKS[name]
+    given, wanted, weights = videocrafter_plain.answered(plain)
+    net = load(UNet(config_of(seen(weights, head_dim=plain.head_dim))), weights, name).eval()
+    return _error(net(given.x, (given.level + 1) / 1000, given.doors), wanted)
+
+
+@torch.no_grad()
+def lavie_error() -> float:
+    """U-Net outputs of a checkpoint under its authors' names, against a second derivation."""
+    from flipbook.denoisers.unet import UNet
+    from flipbook.interop.keys.unet_lavie import LAVIE, config_of, seen
+
+    image = lavie_plain.image()
+    weights = lavie_plain.checkpoint(image)
+    x, level, tokens = _random(2, 4, lavie_plain.FRAMES, 4, 4, seed=1), torch.tensor([37, 998]), _random(2, 5, 12, seed=2)
+    net = LAVIE.load(UNet(config_of(seen(weights))), weights).eval()
+    return _error(net(x, (level + 1) / 1000, Doors(tokens=tokens)), lavie_plain.answered(image, weights, x, level, tokens))
 
 
 @torch.no_grad()
@@ -272,7 +301,8 @@ def page(results: Iterable[tuple[Row, float]]) -> str:
         "same steps with the same guidance; Stable Video Diffusion with its guidance ramp and its noised picture.",
         "",
         "AnimateDiff and Stable Video Diffusion are read with `like=\"diffusers\"`: there diffusers computes a norm otherwise than the authors' code,",
-        "which flipbook follows unless told so.",
+        "which flipbook follows unless told so. Of VideoCrafter and LaVie no class can be installed: their checkpoints, under the authors' names, are held",
+        "against a second derivation from the papers (`tests/interop/videocrafter_plain.py`, `lavie_plain.py`).",
         "",
         f"Written by `scripts/parity`; {', '.join(f'{name} {version}' for name, version in versions().items())}.",
         "",

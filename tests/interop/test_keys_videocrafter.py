@@ -9,17 +9,9 @@ from flipbook.denoisers.unet import UNet
 from flipbook.interop.keys.single_file import UNET
 from flipbook.interop.keys.unet_videocrafter import config_of, json_of, load, seen, write
 from flipbook.interop.keys_apply import KeysDoNotFit
-from flipbook.nn.doors import Doors
-from interop.unet_parity import close, draw
-from interop.videocrafter_plain import Plain, Weights
+from interop.unet_parity import close
+from interop.videocrafter_plain import NETWORKS, answered
 
-PLAIN = {
-    "text to video at 512": Plain(conv=False, reach=2, fps=False, rows=0),
-    "text to video at 1024": Plain(conv=False, reach=4, fps=True, rows=0),
-    "version 2": Plain(conv=True, reach=None, fps=True, rows=0),
-    "image to video": Plain(conv=True, reach=None, fps=True, rows=3),
-    "three sizes, two layers": Plain(conv=True, reach=None, fps=True, rows=3, sizes=(1, 2, 2), depth=2, attends=(True, True, False)),
-}
 COMMON = {
     "in_channels": 4, "out_channels": 4, "model_channels": 320, "attention_resolutions": [4, 2, 1], "num_res_blocks": 2, "channel_mult": [1, 2, 4, 4],
     "num_head_channels": 64, "transformer_depth": 1, "context_dim": 1024, "use_linear": True, "use_checkpoint": True, "temporal_attention": True,
@@ -33,33 +25,19 @@ PUBLISHED = {
 """`unet_config.params` of the authors' configuration files."""
 
 
-def answered(plain, frames=3, size=8):
-    """The inputs, the plain answer, and the weights that it met."""
-    w = Weights(UNET)
-    x, level, fps = draw(2, 4, frames, size, size), torch.tensor([37, 998]), torch.tensor([8.0, 24.0])
-    tokens = draw(2, 5 + plain.rows, plain.context, seed=2)
-    return (x, level, tokens, fps), plain(w, x, level, tokens, fps), w
-
-
 def read(weights):
     return load(UNet(config_of(seen(weights, head_dim=8))), weights, "model.safetensors").eval().requires_grad_(False)
 
 
-def doors(plain, tokens, fps):
-    text = tokens.shape[1] - plain.rows
-    return Doors(tokens=tokens[:, :text], picture_tokens=tokens[:, text:] if plain.rows else None, vector=fps[:, None] if plain.fps else None)
-
-
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_each_network_computes_what_the_plain_derivation_does(name):
-    (x, level, tokens, fps), expected, weights = answered(PLAIN[name])
-    net = read(weights)
-    close(net(x, (level + 1) / 1000, doors(PLAIN[name], tokens, fps)), expected)
+    given, expected, weights = answered(NETWORKS[name])
+    close(read(weights)(given.x, (given.level + 1) / 1000, given.doors), expected)
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_each_network_is_written_under_the_names_and_in_the_shapes_that_were_read(name):
-    _, _, weights = answered(PLAIN[name])
+    _, _, weights = answered(NETWORKS[name])
     json, written = write(read(weights))
     assert {key: tuple(value.shape) for key, value in written.items()} == {key: tuple(value.shape) for key, value in weights.items()}
     assert all(torch.equal(written[key], value) for key, value in weights.items())
@@ -78,18 +56,17 @@ def test_the_published_configurations_are_read_and_written(name):
 
 
 def test_a_picture_of_zeros_adds_nothing_and_any_other_something():
-    plain = PLAIN["image to video"]
-    (x, level, tokens, fps), _, weights = answered(plain)
-    net, t, given = read(weights), (level + 1) / 1000, doors(plain, tokens, fps)
-    alone = net(x, t, given.with_(picture_tokens=None))
-    assert torch.equal(net(x, t, given.with_(picture_tokens=torch.zeros_like(given.picture_tokens))), alone)
-    assert (net(x, t, given) - alone).abs().mean() > 1e-3
+    given, _, weights = answered(NETWORKS["image to video"])
+    net, x, t, doors = read(weights), given.x, (given.level + 1) / 1000, given.doors
+    alone = net(x, t, doors.with_(picture_tokens=None))
+    assert torch.equal(net(x, t, doors.with_(picture_tokens=torch.zeros_like(doors.picture_tokens))), alone)
+    assert (net(x, t, doors) - alone).abs().mean() > 1e-3
     with pytest.raises(ValueError, match="reads text alone, and picture_tokens are given"):
-        read(answered(PLAIN["version 2"])[2])(x, t, given)
+        read(answered(NETWORKS["version 2"])[2])(x, t, doors)
 
 
 def test_what_is_no_checkpoint_of_videocrafter_or_holds_more_is_refused_by_name():
-    _, _, weights = answered(PLAIN["version 2"])
+    _, _, weights = answered(NETWORKS["version 2"])
     with pytest.raises(KeysDoNotFit, match=r"model.safetensors does not fit.*\n.*1 of no known name: model.diffusion_model.stranger"):
         read(weights | {f"{UNET}stranger": torch.ones(1)})
     lost = f"{UNET}middle_block.0.temopral_conv.conv3.3.bias"

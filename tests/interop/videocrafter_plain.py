@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from flipbook.nn.doors import Doors
+from interop.unet_parity import draw
+
 
 class Weights(dict):
     """Weights by name, drawn when they are first asked for."""
@@ -174,3 +177,31 @@ class Plain:
         shares = (logits / math.sqrt(self.head_dim)).softmax(-1)
         out = shares @ v
         return out + (shares[..., None] * values).sum(2) if tables else out
+
+
+NETWORKS = {
+    "text to video at 512": Plain(conv=False, reach=2, fps=False, rows=0),
+    "text to video at 1024": Plain(conv=False, reach=4, fps=True, rows=0),
+    "version 2": Plain(conv=True, reach=None, fps=True, rows=0),
+    "image to video": Plain(conv=True, reach=None, fps=True, rows=3),
+    "three sizes, two layers": Plain(conv=True, reach=None, fps=True, rows=3, sizes=(1, 2, 2), depth=2, attends=(True, True, False)),
+}
+"""The published networks at toy size, and one that is deeper."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a network was called with; doors as ours take it."""
+
+    x: Tensor
+    level: Tensor
+    doors: Doors
+
+
+def answered(plain: Plain, frames: int = 3, size: int = 8) -> tuple[Given, Tensor, Weights]:
+    """Inputs, the plain answer, and the weights that it met."""
+    w = Weights("model.diffusion_model.")
+    x, level, fps = draw(2, 4, frames, size, size), torch.tensor([37, 998]), torch.tensor([8.0, 24.0])
+    text, picture = draw(2, 5, plain.context, seed=2), draw(2, plain.rows, plain.context, seed=3)
+    doors = Doors(tokens=text, picture_tokens=picture if plain.rows else None, vector=fps[:, None] if plain.fps else None)
+    return Given(x, level, doors), plain(w, x, level, torch.cat([text, picture], dim=1), fps), w
