@@ -141,6 +141,8 @@ def build_graph(
         matrix = MATRICES.get(int(frame.colorspace)) or ("bt709" if frame.height >= 720 else "bt601")
         steps = [("scale", f"{to.width}:{to.height}:{FLAGS}:in_color_matrix={matrix}:in_range={'pc' if full else 'tv'}"
                            f":out_range=pc:in_chroma_loc={chroma}")]  # fmt: skip
+        if out_format == "rgb24":
+            steps.append(("format", "gbrp"))  # the same bytes three times as fast: swscale has vector code for planes alone
     steps.append(("format", out_format))
     if to.pads:
         colour = "0x{:02x}{:02x}{:02x}".format(*background)
