@@ -87,6 +87,11 @@ class LatteConfig:
         if self.out_channels < self.in_channels:
             raise ValueError(f"out_channels={self.out_channels} are fewer than the {self.in_channels} that come in. Try {2 * self.in_channels}.")
 
+    @property
+    def cell(self) -> int:
+        """Latent cells of a token's side."""
+        return self.patch
+
 
 class Latte(nn.Module):
     """A denoiser of latent clips; see the module's first lines."""

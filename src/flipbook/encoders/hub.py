@@ -64,11 +64,14 @@ class T5TextEncoder(nn.Module):
 
     max_tokens: sentences are padded or cut to this many rows; each of those systems has its own number (226 in
                 CogVideoX, 512 in Wan).
+    keeps_padding: rows behind a sentence's end are what the tower says of padding, in place of zeros.
+    lower_case:    sentences are read in small letters.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, max_tokens: int = 226):
+    def __init__(self, model: Any, tokenizer: Any, *, max_tokens: int = 226, keeps_padding: bool = False, lower_case: bool = False):
         super().__init__()
         self.model, self.tokenizer, self.max_tokens = model, tokenizer, max_tokens
+        self.keeps_padding, self.lower_case = keeps_padding, lower_case
 
     @classmethod
     def from_pretrained(
@@ -79,10 +82,12 @@ class T5TextEncoder(nn.Module):
 
     def encode(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Rows (B, max_tokens, D), 0 where a sentence has ended, and mask (B, max_tokens), True = a token is there."""
+        if self.lower_case:
+            texts = [text.lower().strip() for text in texts]
         tokens = _tokenise(self.tokenizer, texts, self.max_tokens)
         ids, mask = (tokens[key].to(_device(self.model)) for key in ("input_ids", "attention_mask"))
         rows = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
-        return rows * mask[..., None].to(rows.dtype), mask.bool()
+        return rows if self.keeps_padding else rows * mask[..., None].to(rows.dtype), mask.bool()
 
     def unknown_words(self, text: str) -> list[str]:
         """None: sentence pieces spell any word."""

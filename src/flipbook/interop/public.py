@@ -38,6 +38,8 @@ AUTOENCODERS: dict[str, tuple[str, str, str]] = {
 """Public class to our module and class, and to the key map in `interop/keys`."""
 
 TRANSFORMERS: dict[str, tuple[str, str, str]] = {
+    "LatteTransformer3DModel": ("flipbook.denoisers.latte", "Latte", "transformer_latte"),
+    "PixArtTransformer2DModel": ("flipbook.denoisers.latte", "Latte", "transformer_latte"),
     "WanTransformer3DModel": ("flipbook.denoisers.wan", "Wan", "transformer_wan"),
 }
 """The same of video transformers."""
@@ -71,6 +73,7 @@ PIPELINES = {
 """Public pipelines to the system that they are. Parts of any other folder are read one by one with `read_network`."""
 
 READERS = {
+    "LattePipeline": "pipeline_latte",
     "WanPipeline": "pipeline_wan",
     "WanImageToVideoPipeline": "pipeline_wan",
 }

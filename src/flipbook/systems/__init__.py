@@ -24,6 +24,7 @@ SYSTEMS: dict[str, str] = {
     "svd": "flipbook.systems.svd",
     "videocrafter": "flipbook.systems.videocrafter",
     "imagen-video": "flipbook.systems.imagen_video",
+    "latte": "flipbook.systems.latte",
     "lavie": "flipbook.systems.lavie",
     "lvdm": "flipbook.systems.lvdm",
     "magicvideo": "flipbook.systems.magicvideo",

@@ -1,0 +1,105 @@
+"""Latte: its public folder runs as the reference runs it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from flipbook import systems
+from flipbook.conditions import Text, resolve
+from flipbook.generate import generate, latent_shape, prepare, sample_latents, settle
+from flipbook.interop.folder import from_pretrained, save_pretrained
+from flipbook.interop.public import read_network, write_network
+from flipbook.process.noise import initial_noise
+from public_folders import randomised
+from wan_folders import LETTERS, tokenizer
+
+diffusers = pytest.importorskip("diffusers")
+pytest.importorskip("transformers")
+
+PROMPT, NEGATIVE, SEED, FRAMES = "a red Ball", "blue", 7, 3
+SIZE = {"num_frames": FRAMES, "height": 16, "width": 16, "num_inference_steps": 4}
+
+
+def write_latte(folder):
+    from transformers import T5Config, T5EncoderModel
+
+    torch.manual_seed(0)
+    net = diffusers.LatteTransformer3DModel(
+        num_attention_heads=2, attention_head_dim=16, in_channels=4, out_channels=8, num_layers=2, sample_size=8, patch_size=2, caption_channels=16,
+        cross_attention_dim=32, attention_bias=True, activation_fn="gelu-approximate", norm_type="ada_norm_single", norm_elementwise_affine=False,
+        norm_eps=1e-6, num_embeds_ada_norm=1000, video_length=FRAMES,
+    )  # fmt: skip
+    vae = diffusers.AutoencoderKL(
+        block_out_channels=(32, 32), down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, norm_num_groups=8
+    )
+    config = T5Config(vocab_size=len(LETTERS), d_model=16, d_kv=4, d_ff=32, num_layers=2, num_heads=4)
+    scheduler = diffusers.DDIMScheduler(beta_schedule="linear", beta_start=1e-4, beta_end=0.02, clip_sample=False)
+    diffusers.LattePipeline(
+        tokenizer=tokenizer(folder / "tokenizer"), text_encoder=T5EncoderModel(config).eval(), vae=randomised(vae), transformer=randomised(net),
+        scheduler=scheduler,
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    return write_latte(tmp_path_factory.mktemp("latte") / "model")
+
+
+def latents(system, prompts, **changes):
+    settings = settle(system, **SIZE | changes)
+    requests = [resolve((Text(prompt, negative),), settings.size, system.conditions) for prompt, negative in prompts]
+    return sample_latents(prepare(system, dtype="float32"), requests, settings, [SEED] * len(requests))
+
+
+@pytest.mark.parametrize(("negative", "scale"), [("", 7.5), (NEGATIVE, 4.0), ("", 1.0)])
+def test_the_folder_of_the_pipeline_makes_what_the_reference_makes(shared, negative, scale):
+    pipeline = diffusers.LattePipeline.from_pretrained(shared)
+    pipeline.set_progress_bar_config(disable=True)
+    wanted = pipeline(
+        PROMPT, negative_prompt=negative, guidance_scale=scale, latents=initial_noise((4, FRAMES, 8, 8), [SEED]), output_type="latent",
+        video_length=FRAMES, height=16, width=16, num_inference_steps=4, clean_caption=False,
+    ).frames  # fmt: skip
+    made = latents(from_pretrained(shared), [(PROMPT, negative)], guidance_scale=scale)
+    torch.testing.assert_close(made, wanted, atol=1e-3, rtol=1e-3)
+
+
+def test_a_sentence_and_its_null_do_not_depend_on_a_longer_one_beside_them(shared):
+    system = from_pretrained(shared)
+    both = latents(system, [("a", ""), ("a much longer sentence", "")])
+    torch.testing.assert_close(both[:1], latents(system, [("a", "")]), atol=1e-4, rtol=1e-4)
+
+
+def test_the_network_is_written_as_the_reference_reads_it(shared, tmp_path):
+    net = read_network(shared / "transformer")
+    peer = diffusers.LatteTransformer3DModel.from_pretrained(write_network(net, tmp_path / "latte"))
+    again = read_network(tmp_path / "latte")
+    assert again.config == net.config
+    assert all(torch.equal(value, again.state_dict()[key]) for key, value in net.state_dict().items())
+    theirs = diffusers.LatteTransformer3DModel.from_pretrained(shared / "transformer").state_dict()
+    assert all(torch.equal(value, theirs[key]) for key, value in peer.state_dict().items())
+
+
+def test_a_folder_with_another_text_encoder_is_refused_by_name(shared, tmp_path):
+    folder = shutil.copytree(shared, tmp_path / "model")
+    path = folder / "text_encoder/config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"architectures": ["CLIPTextModel"]}))
+    with pytest.raises(ValueError, match=r"CLIPTextModel.*Only T5EncoderModel"):
+        from_pretrained(folder)
+
+
+def test_a_tiny_one_makes_a_video_and_comes_back_from_its_folder(tmp_path):
+    torch.manual_seed(0)
+    system = systems.build("latte", tiny=True).eval()
+    randomised(system.denoiser)
+    settings = {"num_frames": 3, "height": 32, "width": 32, "num_inference_steps": 2, "seed": 1, "dtype": "float32"}
+    (video,) = generate(system, "a red circle", **settings)
+    assert video.frames.shape == (3, 32, 32, 3)
+    save_pretrained(system, tmp_path / "model")
+    (again,) = generate(from_pretrained(tmp_path / "model"), "a red circle", **settings)
+    assert (again.frames == video.frames).all()
+    assert latent_shape(system, settle(system, num_frames=3, height=32, width=32))[1] == 3
