@@ -18,9 +18,11 @@ from clip_folder import write_clip
 from flipbook.autoencoders.kl import KLAutoencoder
 from flipbook.autoencoders.temporal_decoder import TemporalDecoderAutoencoder, TemporalDecoderAutoencoderConfig
 from flipbook.autoencoders.tiny import TinyAutoencoder, TinyAutoencoderConfig
+from flipbook.encoders.hub import CLIP_MEAN
 from flipbook.generate import generate
+from flipbook.interop.encoders import read_encoder
 from flipbook.interop.folder import from_pretrained, model_folder
-from flipbook.interop.public import read_network, write_network
+from flipbook.interop.public import _default_size, read_network, read_scheduler, write_network
 from flipbook.process import VP
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -160,3 +162,64 @@ def test_parts_that_are_not_what_they_claim_are_refused_by_file_and_key(folder):
     shutil.rmtree(folder / "vae")
     with pytest.raises(ValueError, match=r"vae/config.json is missing"):
         from_pretrained(folder)
+
+
+def write_adapter(folder: Path) -> Path:
+    from diffusers import MotionAdapter
+
+    adapter = MotionAdapter(block_out_channels=(32, 64), motion_layers_per_block=1, motion_num_attention_heads=4, use_motion_mid_block=False)
+    keep = {key: value.clone() for key, value in adapter.state_dict().items() if key.endswith(".pe")}
+    randomised(adapter).load_state_dict(keep, strict=False)
+    adapter.save_pretrained(folder)
+    return folder
+
+
+def test_a_motion_adapter_beside_an_image_folder_or_inside_it_sets_it_in_motion(tmp_path):
+    folder, adapter = write_pipeline(tmp_path / "m", "StableDiffusionPipeline", "UNet2DConditionModel"), write_adapter(tmp_path / "adapter")
+    still, moving = from_pretrained(folder), from_pretrained(folder, motion_adapter=adapter)
+    assert (still.method, moving.method) == ("stable-diffusion", "animatediff")
+    weights = moving.denoiser.state_dict()
+    assert all(torch.equal(weights[key], value) for key, value in still.denoiser.state_dict().items())
+    first = next(key for key in weights if ".inserts.motion." in key and key.endswith("first.q.weight"))
+    assert torch.equal(weights[first], load_file(adapter / WEIGHTS)["down_blocks.0.motion_modules.0.transformer_blocks.0.attn1.to_q.weight"])
+    shutil.copytree(adapter, folder / "motion_adapter")
+    inside = from_pretrained(folder)
+    assert inside.method == "animatediff"
+    assert all(torch.equal(weights[key], value) for key, value in inside.denoiser.state_dict().items())
+    for path in (*folder.rglob("*.safetensors"), adapter / WEIGHTS):
+        path.rename(path.with_suffix(".fp16.safetensors"))
+    assert from_pretrained(folder, motion_adapter=adapter, variant="fp16").method == "animatediff"
+
+
+def test_a_motion_adapter_and_a_likeness_that_make_no_sense_are_refused(folder, tmp_path):
+    with pytest.raises(ValueError, match="is a TextToVideoSDPipeline: a motion adapter sets image pipelines of Stable Diffusion in motion"):
+        from_pretrained(folder, motion_adapter=tmp_path)
+    with pytest.raises(ValueError, match=r"like='hub' is unknown. Try 'original' or 'diffusers'"):
+        from_pretrained(folder, like="hub")
+
+
+def test_the_size_that_a_network_was_trained_for_is_the_default(folder):
+    change(folder / "unet/config.json", sample_size=[5, 7])
+    system = from_pretrained(folder)
+    assert (system.defaults["height"], system.defaults["width"]) == (10, 14)
+    (folder / "unet/config.json").write_text(json.dumps({"num_frames": 25}))
+    assert _default_size(folder, 8) == {"num_frames": 25}
+
+
+def test_what_is_not_the_schedulers_own_is_noted_on_the_card(folder):
+    change(folder / "scheduler/scheduler_config.json", _class_name="PNDMScheduler", skip_prk_steps=True)
+    system = from_pretrained(folder)
+    assert system.card["note"] == read_scheduler(folder / "scheduler").note != ""
+
+
+def test_the_image_tower_is_told_the_colours_that_it_was_trained_on(tmp_path):
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    config = CLIPVisionConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14, projection_dim=8)
+    CLIPVisionModelWithProjection(config).save_pretrained(tmp_path / "image_encoder")
+    plain = read_encoder(tmp_path, "image_encoder")
+    assert plain.mean.flatten().tolist() == pytest.approx(CLIP_MEAN)
+    (tmp_path / "feature_extractor").mkdir()
+    (tmp_path / "feature_extractor/preprocessor_config.json").write_text(json.dumps({"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}))
+    told = read_encoder(tmp_path, "image_encoder")
+    assert (told.mean.flatten().tolist(), told.std.flatten().tolist()) == (pytest.approx([0.1, 0.2, 0.3]), pytest.approx([0.4, 0.5, 0.6]))
