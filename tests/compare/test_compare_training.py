@@ -170,9 +170,11 @@ def test_weights_born_constant_or_at_another_scale_are_a_design_of_their_own_and
     first, own = (torch.nn.ModuleDict({name: torch.nn.Linear(16, 16) for name in ("same", "zero", "small")}) for _ in range(2))
     with torch.no_grad():
         own["zero"].weight.zero_()
+        own["zero"].bias.zero_()                                           # so few that their scale tells nothing
         own["small"].weight.mul_(0.1)
     small = own["small"].weight.clone()
     share_weights(own, first)
     assert torch.equal(own["same"].weight, first["same"].weight)
     assert not own["zero"].weight.any()
+    assert not own["zero"].bias.any()
     assert torch.equal(own["small"].weight, small)
