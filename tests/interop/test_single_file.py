@@ -8,6 +8,7 @@ import torch
 from autoencoder_peers import randomised
 from flipbook.autoencoders.kl import KLAutoencoder
 from flipbook.interop.keys import autoencoder_kl, single_file
+from flipbook.interop.keys.unet_layouts import PUBLIC
 from flipbook.interop.keys_apply import KeysDoNotFit, inverted, translate
 
 LEVELS, DEPTH = 3, 2
@@ -108,3 +109,17 @@ def test_a_file_that_is_something_else_is_refused(peers):
     without = {key: value for key, value in file.items() if not key.startswith(single_file.TEXT)}
     with pytest.raises(KeysDoNotFit, match=r"1 missing: cond_stage_model.\*"):
         single_file.stable_diffusion(without, "x.safetensors", levels=LEVELS)
+
+
+@pytest.mark.parametrize("name", ["stable-diffusion-1.5", "stable-diffusion-2.1"])
+def test_the_published_configurations_are_seen_in_names_and_shapes(name):
+    from diffusers import UNet2DConditionModel
+
+    published = {"use_linear_projection": False, **PUBLIC[name]}
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(published)
+    file = translate(unet.state_dict(), inverted(single_file.unet_rules(attends=(True, True, True, False))), None)
+    found = single_file.seen(file, "sd.safetensors")
+    assert {key: published[key] for key in found} == found
+    with pytest.raises(ValueError, match="its network reads text None wide"):
+        single_file.seen({key: value for key, value in file.items() if "attn2" not in key}, "sd.safetensors")
