@@ -103,7 +103,7 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path, monkeypatch, capsy
         (["--model", "model", "--vary", "guidance_scale=1"], "is not KEY=V1,V2,... with two values or more"),
         (["--model", "model", "--vary", "guidanc_scale=1,4"], "Did you mean 'guidance_scale'?"),
         (["--model", "model", "--vary", "guidance_scale=1,4", "--prompt", "seen=2", "--prompt", "a star spins"], "mixes groups and sentences"),
-        (["absent.yaml"], "absent.yaml: cannot be read"),
+        (["absent.yaml"], "absent.yaml: cannot read the comparison"),
     ):
         with pytest.raises(SystemExit) as stop:
             main(["compare", *words])

@@ -34,9 +34,10 @@ def compare(
     """
     from flipbook import machine
     from flipbook.cli.output import progress_bar
-    from flipbook.compare.plan import make_plan, plan_as_json, read_tree
+    from flipbook.compare.plan import make_plan, plan_as_json
+    from flipbook.training.recipe import read_tree
 
-    tree: dict[str, Any] = {} if file is None else read_tree(file, overrides or ())
+    tree: dict[str, Any] = {} if file is None else read_tree(file, overrides or (), "comparison")
     if file is not None and "data" in tree:                                # a recipe
         tree = {"name": file.stem, "recipe": tree}
     asked: dict[str, Any] = {

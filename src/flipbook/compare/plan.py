@@ -15,13 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from flipbook.compare.factors import find_key, find_value
 from flipbook.compare.scores import SCORES, score_named
 from flipbook.hints import nearest
-from flipbook.training.recipe import Count, Interval, Recipe, parse_recipe, read_yaml, set_key, set_override
+from flipbook.training.recipe import Count, Interval, Recipe, parse_recipe, read_tree, set_key
 
 TRAINED_SCORES = ("validation", "colour", "shape", "motion", "all", "identity", "local flicker", "seconds", "parameters")
 MADE_SCORES = ("colour", "shape", "motion", "all", "identity", "local flicker", "seconds")
@@ -105,22 +104,7 @@ class Plan:
 
 def load_comparison(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
     """Read a comparison's file, set `dotted.key=value` overrides in it, and work it out; see `make_plan`."""
-    return make_plan(read_tree(path, overrides), str(path))
-
-
-def read_tree(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """A YAML file as plain data, with overrides. Raises ValueError where it is none."""
-    try:
-        tree = read_yaml(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror}).") from error
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not valid YAML: {error}") from error
-    if not isinstance(tree, dict):
-        raise ValueError(f"{path}: a mapping of keys to values is needed, this file holds {type(tree).__name__}.")
-    for override in overrides:
-        set_override(tree, override)
-    return tree
+    return make_plan(read_tree(path, overrides, "comparison"), str(path))
 
 
 def make_plan(tree: Mapping[str, Any], origin: str = "comparison") -> Plan:
@@ -155,7 +139,7 @@ def _base_recipe(comparison: Comparison) -> dict[str, Any] | None:
     """What all arms train by, as plain data: the recipe with the budget, and without what costs time and shows nothing here."""
     if comparison.recipe is None:
         return None
-    tree: dict[str, Any] = copy.deepcopy(comparison.recipe) if isinstance(comparison.recipe, dict) else read_tree(comparison.recipe)
+    tree: dict[str, Any] = copy.deepcopy(comparison.recipe) if isinstance(comparison.recipe, dict) else read_tree(str(comparison.recipe), (), "recipe")
     tree["output"] = "."
     checked = tree.setdefault("validation", {})
     checked["every"] = checked.get("every") or 10**9                        # at both ends, whatever else
@@ -217,4 +201,4 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-__all__ = ["SCORES", "Arm", "Comparison", "Plan", "load_comparison", "make_plan", "plan_as_json", "read_tree"]
+__all__ = ["SCORES", "Arm", "Comparison", "Plan", "load_comparison", "make_plan", "plan_as_json"]

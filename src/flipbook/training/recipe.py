@@ -150,7 +150,6 @@ class Recipe(_Part):
             )
         return self
 
-
     def framing(self) -> Framing:
         """The shape of each sample, where there are no buckets."""
         return Framing(
@@ -161,18 +160,22 @@ class Recipe(_Part):
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe file and apply `dotted.key=value` overrides. Raises RecipeError with every problem found."""
-    path = Path(path)
+    return parse_recipe(read_tree(path, overrides, "recipe"), origin=str(path))
+
+
+def read_tree(path: str | Path, overrides: Sequence[str], what: str) -> dict[str, Any]:
+    """A YAML file as plain data, with `dotted.key=value` overrides. Raises RecipeError where it is none; `what` says what it should be."""
     try:
-        tree = read_yaml(path.read_text(encoding="utf-8"))
+        tree = read_yaml(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise RecipeError(f"{path}: cannot read the recipe ({error.strerror}).") from error
+        raise RecipeError(f"{path}: cannot read the {what} ({error.strerror}).") from error
     except yaml.YAMLError as error:
         raise RecipeError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(tree, dict):
-        raise RecipeError(f"{path}: a recipe is a mapping of keys to values, this file holds {type(tree).__name__}.")
+        raise RecipeError(f"{path}: a {what} is a mapping of keys to values, this file holds {type(tree).__name__}.")
     for override in overrides:
         set_override(tree, override)
-    return parse_recipe(tree, origin=str(path))
+    return tree
 
 
 def parse_recipe(tree: dict[str, Any], origin: str = "recipe") -> Recipe:
