@@ -20,10 +20,13 @@ from torch import Tensor, nn
 from flipbook.nn.attention import attend, softmax_attention
 from flipbook.nn.doors import Doors
 from flipbook.nn.embed import RMSNorm, TimeEmbedding, zero_
+from flipbook.nn.fused import linear_gelu
 from flipbook.nn.rope_pairs import rotary_pairs, rotate_pairs
 from flipbook.nn.rows import collapsed, log_counts
 from flipbook.nn.run import Run, run_plain
 from flipbook.shapes import fold_frames, unfold_frames
+
+FEW, QUERIES = 128, 4096        # rows of text up to which plain products beat the fused kernel on a CPU, and queries at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +201,8 @@ class Block(nn.Module):
         shift1, scale1, gate1, shift2, scale2, gate2 = (modulation + self.table[:, None]).unbind(2)     # (B, 1 or T, 1, D) each
         x = torch.addcmul(x, gate1, self.attention(modulated(x, shift1, scale1, self.eps), turns, frame_attends))
         x = x + self.cross(self.norm_cross(x), text, text_bias, picture)
-        return torch.addcmul(x, gate2, self.mlp(modulated(x, shift2, scale2, self.eps)))
+        hidden = linear_gelu(self.mlp[0], modulated(x, shift2, scale2, self.eps))           # type: ignore[arg-type]
+        return torch.addcmul(x, gate2, self.mlp[2](hidden))
 
 
 class SelfAttention(nn.Module):
@@ -214,8 +218,9 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, turns: Tensor, frame_attends: Tensor | None) -> Tensor:
         b, frames, cells, dim = x.shape
         q, k, v = self.qkv(x).view(b, frames * cells, 3, dim).unbind(2)
-        q, k, v = (part.unflatten(-1, (self.num_heads, -1)) for part in (self.q_norm(q), self.k_norm(k), v))
-        out = attend(rotate_pairs(q, turns), rotate_pairs(k, turns), v, (frames, cells), "full", frame_attends)
+        q, k = self.q_norm(q.float()), self.k_norm(k.float())               # float32 until they have turned
+        q, k, v = (part.unflatten(-1, (self.num_heads, -1)) for part in (q, k, v))
+        out = attend(rotate_pairs(q, turns).to(v.dtype), rotate_pairs(k, turns).to(v.dtype), v, (frames, cells), "full", frame_attends)
         return self.out(out.reshape(b, frames, cells, dim))
 
 
@@ -243,13 +248,23 @@ class CrossAttention(nn.Module):
 
     def forward(self, x: Tensor, text: tuple[Tensor, Tensor], bias: Tensor | None, picture: tuple[Tensor, Tensor] | None) -> Tensor:
         q = self._by_head(self.q_norm(self.q(x)).flatten(1, 2))             # (B, N, heads, head_dim)
-        out = softmax_attention(q, *text, bias)
+        out = read_rows(q, *text, bias)
         if picture is not None:
             out = out + softmax_attention(q, *picture)
         return self.out(out.reshape(x.shape))
 
     def _by_head(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1))
+
+
+def read_rows(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    """`softmax_attention` with numbers added to the logits. On a CPU few rows are read by plain products, many queries at a time."""
+    if bias is None or q.device.type != "cpu" or k.shape[1] > FEW:
+        return softmax_attention(q, k, v, bias)
+    k_t, v = (k * k.shape[-1] ** -0.5).permute(0, 2, 3, 1), v.transpose(1, 2)
+    parts = q.transpose(1, 2).split(QUERIES, dim=2)                         # (B, heads, n, head_dim)
+    read = [torch.softmax(torch.matmul(part, k_t) + bias, dim=-1, dtype=torch.float32).to(v.dtype) @ v for part in parts]
+    return torch.cat(read, dim=2).transpose(1, 2)
 
 
 class PictureRows(nn.Module):

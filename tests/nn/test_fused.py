@@ -1,0 +1,37 @@
+"""A linear layer with its activation in one kernel: the same numbers, with and without gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from flipbook.nn import fused
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.04)])
+@pytest.mark.parametrize("shape", [(5, 16), (2, 3, 7, 16), (1, 16)])
+def test_one_kernel_gives_what_two_give(shape, dtype, tolerance):
+    torch.manual_seed(0)
+    layer, x = nn.Linear(16, 24), torch.randn(shape)
+    exact = F.gelu(layer.double()(x.double()), approximate="tanh").float()
+    with torch.no_grad():
+        got = fused.linear_gelu(layer.to(dtype), x.to(dtype))
+    assert got.dtype == dtype
+    torch.testing.assert_close(got.float(), exact, atol=tolerance, rtol=0)
+
+
+def test_gradients_take_the_plain_way(monkeypatch):
+    monkeypatch.setattr(fused, "_KERNEL", lambda *args: pytest.fail("no gradient passes through this kernel"))
+    layer, x = nn.Linear(4, 4), torch.randn(2, 4)
+    fused.linear_gelu(layer, x).sum().backward()
+    assert layer.weight.grad.abs().sum() > 0
+
+
+def test_without_the_kernel_nothing_changes(monkeypatch):
+    layer, x = nn.Linear(4, 4), torch.randn(2, 4)
+    with torch.no_grad():
+        with_kernel = fused.linear_gelu(layer, x)
+        monkeypatch.setattr(fused, "_KERNEL", None)
+        torch.testing.assert_close(fused.linear_gelu(layer, x), with_kernel, atol=1e-6, rtol=1e-5)
