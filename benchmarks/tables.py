@@ -14,6 +14,6 @@ def replace_table(page: Path, name: str, lines: Sequence[str], argv: Sequence[st
     text, start, end = page.read_text(encoding="utf-8"), f"<!-- {name} -->", f"<!-- end {name} -->"
     if start not in text or end not in text:
         raise ValueError(f"{page} has no place for the table {name!r}. Put the two lines {start} and {end} where it belongs.")
-    command = "OMP_NUM_THREADS=1 python benchmarks/" + " ".join([Path(argv[0]).name, *argv[1:]])
+    command = "python benchmarks/" + " ".join([Path(argv[0]).name, *argv[1:]])
     before, after = text[: text.index(start) + len(start)], text[text.index(end) :]
     page.write_text("\n".join([before, "", f"`{command}`:", "", *lines, "", after]), encoding="utf-8")

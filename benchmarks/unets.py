@@ -1,6 +1,6 @@
 """The video U-Nets of public checkpoints against diffusers' own classes: one forward, a whole sampling loop, eager or compiled.
 
-    OMP_NUM_THREADS=1 python benchmarks/unets.py [--rounds 7] [--only svd] [--dtype bfloat16] [--compiled] [--markdown docs/performance.md]
+    python benchmarks/unets.py [--rounds 7] [--only svd] [--dtype bfloat16] [--compiled] [--markdown docs/performance.md]
 
 AnimateDiff (`UNetMotionModel`), ModelScope (`UNet3DConditionModel`) and Stable Video Diffusion (`UNetSpatioTemporalConditionModel`), widths
 64, 128, 256, 256, one layer a block, 8 frames of 16 x 16 latents, 77 rows of text (one of a picture for SVD). Weights are random, drawn in the
@@ -22,6 +22,8 @@ from typing import Any
 
 import diffusers
 import torch
+from race import DTYPES, copy_rate, difference, draw, operations, product_rate, race, randomise
+from tables import replace_table
 from torch import Tensor
 
 from flipbook.denoisers.unet import UNet
@@ -34,8 +36,6 @@ from flipbook.interop.schedulers import scheduler_plan
 from flipbook.machine import cpu_flags
 from flipbook.nn.doors import Doors
 from flipbook.samplers import sample_ddim
-from race import DTYPES, copy_rate, difference, draw, operations, product_rate, race, randomise
-from tables import replace_table
 
 FRAMES, SIDE, STEPS, SCALE, TEXT = 8, 16, 10, 7.5, 256
 SIZES = {"block_out_channels": (64, 128, 256, 256), "layers_per_block": 1, "cross_attention_dim": TEXT}
@@ -179,8 +179,10 @@ def main() -> None:
     parser.add_argument("--work", nargs="*", default=["forward", "loop"], choices=["forward", "loop"])
     parser.add_argument("--dtype", nargs="*", default=list(DTYPES), choices=list(DTYPES))
     parser.add_argument("--compiled", action="store_true", help="compile both sides")
-    parser.add_argument("--markdown", type=Path, help="write the table into this page, in the place of the last one")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--markdown", type=Path, help="write each network's table into this page, in the place of the last one")
     asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
     warnings.simplefilter("ignore")
     diffusers.logging.set_verbosity_error()
     facts = (
@@ -188,17 +190,17 @@ def main() -> None:
         f"AMX {'yes' if 'amx_bf16' in cpu_flags() else 'no'}; memory copies at {copy_rate() / 1e9:.0f} GB/s in the same minute"
     )
     print(facts, *HEAD, sep="\n", flush=True)
-    rows: list[str] = []
     with torch.inference_mode():
         for build in (animatediff, modelscope, svd):
-            if build.__name__ in asked.only:
-                pair = build()
-                if "forward" in asked.work:
-                    rows += compare(pair, "forward", asked.dtype, asked.rounds, asked.compiled)
-                if "loop" in asked.work and pair.name != "svd":
-                    rows += compare(loops(pair), "loop", asked.dtype, max(3, asked.rounds // 2), asked.compiled)
-    if asked.markdown:
-        replace_table(asked.markdown, "unets-compiled" if asked.compiled else "unets", [facts, "", *HEAD, *rows], sys.argv)
+            if build.__name__ not in asked.only:
+                continue
+            pair, rows = build(), []
+            if "forward" in asked.work:
+                rows += compare(pair, "forward", asked.dtype, asked.rounds, asked.compiled)
+            if "loop" in asked.work and pair.name != "svd":
+                rows += compare(loops(pair), "loop", asked.dtype, max(3, asked.rounds // 2), asked.compiled)
+            if asked.markdown:
+                replace_table(asked.markdown, pair.name + ("-compiled" if asked.compiled else ""), [facts, "", *HEAD, *rows], sys.argv)
 
 
 if __name__ == "__main__":

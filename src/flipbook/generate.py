@@ -112,12 +112,14 @@ def prepare(
 def inference_copy(net: nn.Module, dtype: torch.dtype) -> Any:
     """A copy for inference, of floating weights in `dtype`. Each weight is cast as it is copied, so that nothing is held twice.
 
-    Kernels of image convolutions lie channels last, as the pictures do, or each call would turn them round again.
+    Kernels of convolutions over time and over images lie channels last, as their pictures do, or each call would turn them round again.
     """
 
     def made(p: Tensor) -> nn.Parameter:
-        layout = torch.channels_last if p.dim() == 4 else torch.preserve_format
-        return nn.Parameter(p.detach().to(dtype, copy=True, memory_format=layout), requires_grad=False)
+        weight = p.detach().to(dtype, copy=True)
+        if weight.dim() in (3, 4):
+            weight = weight.movedim(1, -1).contiguous().movedim(-1, 1)
+        return nn.Parameter(weight, requires_grad=False)
 
     weights: dict[int, Any] = {id(p): made(p) for p in net.parameters() if p.is_floating_point()}
     return copy.deepcopy(net, weights).to(dtype).eval().requires_grad_(False)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from flipbook.denoisers.unet_blocks import ACTIVATIONS, Layer, Level, Resnet, Site, SpatialTransformer
-from flipbook.nn.clip import Clip, GroupNorm, Scope, channels_first, channels_last, per_image
+from flipbook.nn.clip import Clip, GroupNorm, ImageConv, Scope, channels_first, channels_last, per_image
 from flipbook.nn.doors import Doors
 from flipbook.nn.embed import sinusoid, zero_
 from flipbook.nn.features import Features
@@ -118,7 +118,7 @@ class UNet(nn.Module):
         for i, width in enumerate(widths):
             site = self._site("down", i)
             layers = [Layer(x if j == 0 else width, width, c.transformers[i], site) for j in range(c.depths[i])]
-            self.down.append(Level(layers, width, site, nn.Conv2d(width, width, 3, stride=2, padding=1) if i < last else None))
+            self.down.append(Level(layers, width, site, ImageConv(width, width, stride=2) if i < last else None))
             left += [width] * (c.depths[i] + (i < last))
             x = width
 
@@ -131,7 +131,7 @@ class UNet(nn.Module):
             for _ in range(c.depths[i] + 1):
                 layers.append(Layer(x + left.pop(), width, c.transformers[i], site))
                 x = width
-            self.up.append(Level(layers, width, site, nn.Conv2d(width, width, 3, padding=1) if i else None))
+            self.up.append(Level(layers, width, site, ImageConv(width, width) if i else None))
 
         self.norm_out = GroupNorm(c.groups, widths[0], c.eps, c.norm)
         self.conv_out = nn.Conv2d(widths[0], c.out_channels or c.in_channels, 3, padding=1)
@@ -152,7 +152,7 @@ class UNet(nn.Module):
         for slot, layer in enumerate(self._picture_readers):
             layer.picture_slot = len(self._readers) + slot
         layers = [layer.how for layer in self.modules() if isinstance(layer, FrameAttention)]
-        self._longest = min((how.max_frames for how in layers if "sinusoidal" in how.positions), default=None)
+        self._longest = min((how.max_frames for how in layers if "sinusoidal" in how.positions and how.longer != "interpolate"), default=None)
         self._over_clip = any(isinstance(layer, GroupNorm) and layer.over == "clip" for layer in self.modules())
 
     def _initialise(self) -> None:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flipbook.nn.clip import Clip, GroupNorm, Scope, per_image
+from flipbook.nn.clip import Clip, GroupNorm, ImageConv, Scope, per_image
 from flipbook.nn.inserts import Insert, Sockets
 from flipbook.nn.inserts.host import Host
 from flipbook.nn.transformer import CrossAttention, GatedMLP, SelfAttention
@@ -51,10 +51,10 @@ class Resnet(nn.Module):
         super().__init__()
         self.act, self.scale_shift = ACTIVATIONS[site.act], site.time_scale_shift
         self.norm1 = GroupNorm(site.groups, c_in, site.eps, site.norm)
-        self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1)
+        self.conv1 = ImageConv(c_in, c_out)
         self.time = nn.Linear(site.time_dim, 2 * c_out if site.time_scale_shift else c_out)
         self.norm2 = GroupNorm(site.groups, c_out, site.eps, site.norm)
-        self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1)
+        self.conv2 = ImageConv(c_out, c_out)
         self.shortcut = nn.Linear(c_in, c_out) if c_in != c_out else None
         self.inserts1, self.inserts2 = site.sockets(c_out, *IN_RESNET), site.sockets(c_out, *IN_RESNET)
 

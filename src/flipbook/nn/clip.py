@@ -69,6 +69,25 @@ def per_image(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return y.reshape(*x.shape[:2], *y.shape[1:])
 
 
+class ImageConv(nn.Conv2d):
+    """A 3 x 3 convolution of images (N, C, H, W), padded by one. On a CPU, tiny pictures are laid out as rows of their neighbourhoods for one
+    product: a convolution would spend longer on turning its kernel round than on the sum. (Not where gradients are wanted: its way back is slow.)"""
+
+    TINY = 16           # pixels of such a picture
+
+    def __init__(self, c_in: int, c_out: int, stride: int = 1):
+        super().__init__(c_in, c_out, 3, stride=stride, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:                             # type: ignore[override]
+        height, width = image.shape[2:]
+        if torch.is_grad_enabled() or image.device.type != "cpu" or height * width > self.TINY:
+            return super().forward(image)
+        step = int(self.stride[0])
+        padded = F.pad(image.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
+        near = padded.unfold(1, 3, step).unfold(2, 3, step).permute(0, 1, 2, 4, 5, 3)       # (N, H', W', 3, 3, C)
+        return F.linear(near.flatten(3), self.weight.permute(0, 2, 3, 1).flatten(1), self.bias).permute(0, 3, 1, 2)
+
+
 class GroupNorm(nn.GroupNorm):
     """Group norm of a clip (B, T, H, W, C). `over` says what the statistics span.
 

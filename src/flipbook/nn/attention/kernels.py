@@ -14,9 +14,10 @@ from torch import Tensor
 
 from flipbook.machine import cpu_flags
 
-SHORT = 64      # keys up to which plain products beat the fused kernel on a CPU
+SHORT = 80      # keys up to which plain products beat the fused kernel on a CPU; a text of 77 rows is among them
 LEARNING = 512  # the same for bf16 where gradients are wanted
-CHUNK = 128     # query rows per product on a CPU in bf16: the scores stay in cache
+CHUNK = 128     # query rows per product on a CPU, at least, and more where keys are few: the scores stay in cache
+SCORES = 2**16  # numbers in the scores of such a chunk and one head
 VECTOR = 16     # float32 numbers in the widest register: softmax over shorter rows goes across the rows instead
 TILES = "amx_bf16" in cpu_flags()
 
@@ -83,13 +84,13 @@ def _by_products(q: Tensor, keys: int) -> bool:
 def _products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     scale = 1.0 / math.sqrt(q.shape[-1])
     k_t = k.transpose(-2, -1)
-    rows = q.shape[2]
-    if rows <= 2 * CHUNK:
+    rows, chunk = q.shape[2], max(CHUNK, SCORES // k.shape[2])
+    if rows <= 2 * chunk:
         return _rows(q * scale, k_t, v, mask)
     out = []
-    for start in range(0, rows, CHUNK):
-        part = None if mask is None else mask[..., start : start + CHUNK, :] if mask.shape[-2] == rows else mask
-        out.append(_rows(q[:, :, start : start + CHUNK] * scale, k_t, v, part))
+    for start in range(0, rows, chunk):
+        part = None if mask is None else mask[..., start : start + chunk, :] if mask.shape[-2] == rows else mask
+        out.append(_rows(q[:, :, start : start + chunk] * scale, k_t, v, part))
     return torch.cat(out, dim=2)
 
 
@@ -97,11 +98,12 @@ def _rows(q: Tensor, k_t: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     scores = torch.matmul(q, k_t)
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
-    return torch.matmul(_softmax(scores), v)
+    return torch.matmul(_softmax(scores).to(v.dtype), v)                   # floats in the mask make float32 of the scores
 
 
 def _softmax(scores: Tensor) -> Tensor:
-    """Over the last axis. torch computes it in float32 for bf16 too and rounds the result once."""
+    """Over the last axis. torch computes it in float32 for bf16 too and rounds the result once, but takes short rows faster as float32."""
     if scores.device.type == "cpu" and scores.shape[-1] < VECTOR:
         return torch.softmax(scores.flatten(0, -2).t().contiguous(), dim=0).t().reshape(scores.shape)
-    return torch.softmax(scores, dim=-1)
+    inside = torch.float32 if scores.shape[-1] <= SHORT else scores.dtype
+    return torch.softmax(scores, dim=-1, dtype=inside).to(scores.dtype)

@@ -1,0 +1,74 @@
+"""Ways round slow CPU kernels give the numbers of the plain way."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from flipbook.generate import inference_copy
+from flipbook.nn.attention import kernels, softmax_attention
+from flipbook.nn.clip import Clip, ImageConv, TimeConv
+
+
+def draw(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("keys", [1, 3, 15, 16, 40])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_softmax_of_short_rows_is_softmax(keys, dtype):
+    scores = (4 * draw(2, 3, 5, keys)).to(dtype)
+    scores[0, 0, 0, : keys // 2] = float("-inf")
+    got = kernels._softmax(scores)
+    assert (got.dtype, got.shape) == (dtype, scores.shape)
+    torch.testing.assert_close(got.float(), torch.softmax(scores.double(), -1).float(), atol=1e-6 if dtype == torch.float32 else 4e-3, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("tiles", [False, True])
+@pytest.mark.parametrize("keys", [40, 300])
+def test_attention_is_the_same_with_and_without_tiles_and_gradients(dtype, tiles, keys, monkeypatch):
+    monkeypatch.setattr(kernels, "TILES", tiles)
+    q, k, v = (draw(2, n, 2, 16, seed=n) for n in (700, keys, keys))        # enough rows for chunks of them
+    mask = draw(1, 1, 700, keys) > -1
+    expected = F.scaled_dot_product_attention(*(x.transpose(1, 2).double() for x in (q, k, v)), attn_mask=mask).transpose(1, 2).float()
+    for learns in (False, True):
+        got = softmax_attention(q.to(dtype).requires_grad_(learns), k.to(dtype), v.to(dtype), mask)
+        torch.testing.assert_close(got.detach().float(), expected, atol=2e-6 if dtype == torch.float32 else 0.03, rtol=0)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 2), (4, 4), (2, 8), (3, 5), (8, 8)])
+def test_a_convolution_of_tiny_pictures_is_a_convolution(height, width, stride):
+    layer, image = ImageConv(6, 10, stride), draw(3, 6, height, width)
+    expected = F.conv2d(image, layer.weight, layer.bias, stride=stride, padding=1)
+    assert layer(image).grad_fn is not None
+    with torch.no_grad():
+        torch.testing.assert_close(layer(image), expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(layer(image.contiguous(memory_format=torch.channels_last)), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_tiny_pictures_alone_take_the_product_and_only_without_gradients(monkeypatch):
+    layer, products, linear = ImageConv(6, 10), [], F.linear
+    monkeypatch.setattr(F, "linear", lambda *args: products.append(args) or linear(*args))
+    layer(draw(1, 6, 4, 4))
+    with torch.no_grad():
+        layer(draw(1, 6, 8, 8))
+        assert not products
+        layer(draw(1, 6, 4, 4))
+    assert len(products) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_copy_for_inference_has_the_weights_and_kernels_that_lie_as_pictures_do(dtype):
+    net = torch.nn.ModuleList([ImageConv(6, 10), TimeConv(6, 6), torch.nn.Linear(4, 4)])
+    made = inference_copy(net, dtype)
+    for p, kept in zip(made.parameters(), net.parameters(), strict=True):
+        assert p.dtype == dtype
+        assert not p.requires_grad
+        assert torch.equal(p, kept.to(dtype))
+    assert made[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert made[1].weight[..., None].is_contiguous(memory_format=torch.channels_last)
+    x, clip = draw(1, 3, 2, 2, 6), Clip(1, 3, torch.zeros(1, 1, 4), torch.arange(3.0)[None])
+    torch.testing.assert_close(made[1](x.to(dtype), clip).float(), net[1](x, clip), atol=1e-5 if dtype == torch.float32 else 0.05, rtol=0)
