@@ -41,15 +41,16 @@ def layout(variant: Variant, depth: int = 28) -> tuple[Kind, ...]:
     """
     if depth % 2 or depth < 2:
         raise ValueError(f"depth={depth}: half of the blocks look along time. Try {max(2, depth + depth % 2)}.")
-    kinds: dict[str, tuple[Kind, ...]] = {
-        "V1": ("spatial", "temporal") * (depth // 2),
-        "V2": ("spatial",) * (depth // 2) + ("temporal",) * (depth // 2),
-        "V3": ("divided",) * round(depth * 18 / 25),
-        "V4": ("split",) * depth,
-    }
-    if variant not in kinds:
-        raise ValueError(f"variant {variant!r} is not known. Try one of {', '.join(kinds)}.")
-    return kinds[variant]
+    half = depth // 2
+    space: list[Kind] = ["spatial"]
+    time: list[Kind] = ["temporal"]
+    blocks: dict[str, list[Kind]] = {
+        "V1": (space + time) * half, "V2": space * half + time * half, "V3": ["divided"] * round(depth * 18 / 25),
+        "V4": ["split"] * depth,
+    }  # fmt: skip
+    if variant not in blocks:
+        raise ValueError(f"variant {variant!r} is not known. Try one of {', '.join(blocks)}.")
+    return tuple(blocks[variant])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,9 +125,9 @@ class Latte(nn.Module):
                     nn.init.zeros_(layer.bias)
         for block in self.in_order():
             block.start()
-        for layer in (self.modulation, self.head_modulation, self.head):
-            if layer is not None:
-                zero_(layer)
+        for silent in (self.modulation, self.head_modulation, self.head):
+            if silent is not None:
+                zero_(silent)
 
     def in_order(self) -> list[Block]:
         """The blocks as they run. Their weights are named by kind and by place among their kind."""

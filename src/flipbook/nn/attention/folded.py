@@ -44,8 +44,8 @@ def attend(
         return _gathered(q, k, v, frames, kv_frames)
     if isinstance(pattern, SplitHeads):
         n = pattern.share(q.shape[2])
-        parts = [attend(*(x[:, :, i * n : (i + 1) * n] for x in (q, k, v)), grid, part, frame_attends) for i, part in enumerate(pattern.parts)]
-        return torch.cat(parts, dim=2)
+        shares = zip(*(x.split(n, dim=2) for x in (q, k, v)), pattern.parts, strict=True)
+        return torch.cat([attend(q_n, k_n, v_n, grid, part, frame_attends) for q_n, k_n, v_n, part in shares], dim=2)
     if isinstance(pattern, Window):
         return _windowed(q, k, v, box(grid), pattern, frame_attends)
     if pattern == "identity":
@@ -55,7 +55,8 @@ def attend(
         return softmax_attention(q, k, v).unflatten(0, (-1, frames)).flatten(1, 2)
     if pattern == "temporal":
         attends = frame_attends[None] if frame_attends is not None and frame_attends.dim() == 2 else frame_attends
-        return attend_frames(*(x.unflatten(1, (frames, cells)) for x in (q, k, v)), attends).flatten(1, 2)
+        q, k, v = (x.unflatten(1, (frames, cells)) for x in (q, k, v))
+        return attend_frames(q, k, v, attends).flatten(1, 2)
     if pattern == "full":
         return softmax_attention(q, k, v) if frame_attends is None else _among_frames(q, k, v, frames, frame_attends)
     raise ValueError(f"attention pattern {pattern!r} is unknown. Try one of {', '.join(PATTERNS)}, Window or SplitHeads.")
@@ -99,7 +100,7 @@ def _windowed(q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int, int], windo
         sides = tuple(min(side, end - start) for side, (start, end) in zip(window.sides, part, strict=True))
         where = (slice(None), *(slice(start, end) for start, end in part))
         mask = None if frame_attends is None else frame_attends[..., slice(*part[0]), slice(*part[0])]
-        out[where] = _tiled(*(x[where] for x in (q, k, v)), sides, mask)
+        out[where] = _tiled(q[where], k[where], v[where], sides, mask)
     return out.flatten(1, 3)
 
 
