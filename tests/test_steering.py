@@ -157,6 +157,7 @@ def test_a_dynamic_threshold_leaves_small_predictions_and_rescales_large_ones_sa
     share = (cut[1].abs() >= 1.0 - 1e-6).float().mean().item()
     assert share == pytest.approx(max(0.1, (x0[1].abs() == 4).float().mean().item()), abs=0.01)
     torch.testing.assert_close(dynamic_threshold(1.0, limit=2.0)(x0, 0)[1], x0[1] / 2.0)
+    assert torch.equal(dynamic_threshold(1.0, limit=2.0)(x0, 0)[0], x0[0])
     faint = 0.3 * x0[:1]                                                    # far below what data has: no contrast is put there
     assert torch.equal(dynamic_threshold(0.9)(faint, 0), faint)
 

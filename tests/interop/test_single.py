@@ -82,6 +82,7 @@ def test_a_text_to_video_file_runs_on_the_path_that_it_holds(tmp_path, beside):
     path = written(videocrafter(), tmp_path / "vc2.safetensors")
     system = load_single_file(path, beside=beside, head_dim=8)
     assert system.process.path == X0Scale(VP(), last=0.7, levels=400) == PLAN.process.path
+    assert system.text_encoder.model.config.hidden_act == "gelu"                # OpenCLIP's
     assert (system.method, system.name, system.card["layout"]) == ("videocrafter", "vc2", "videocrafter, one file")
     red, blue = (generate(system, text, **SETTINGS)[0].frames for text in ("a red ball", "a blue ball"))
     assert red.shape == (3, 32, 32, 3)
@@ -149,6 +150,7 @@ def test_a_stable_diffusion_file_becomes_the_image_system_with_the_scheduler_bes
     (video,) = generate(system, "a red ball", **{**SETTINGS, "num_frames": 1})
     assert video.frames.shape == (1, 32, 32, 3)
     assert system.method == "stable-diffusion"
+    assert system.text_encoder.model.config.hidden_act == "quick_gelu"          # CLIP's own
 
 
 def test_what_no_file_holds_is_asked_for_by_name(tmp_path, beside):
