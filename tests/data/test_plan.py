@@ -6,8 +6,8 @@ import json
 import os
 import warnings
 
-import numpy as np
 import pytest
+from broken import broken_in_every_way
 from replicas import clip, picture, table
 
 from flipbook.cli import main
@@ -18,7 +18,7 @@ from flipbook.data.options import FolderOptions
 from flipbook.data.plan import make_plan, summary
 from flipbook.data.sources import build_stream
 from flipbook.data.survey import Broken, Facts, close_helpers, look_at_all, pool
-from footage import encode, gradients, sound_only
+from footage import encode
 
 FRAMING = Framing(num_frames=8, clip_frames=8, height=16, width=32)
 
@@ -26,28 +26,6 @@ FRAMING = Framing(num_frames=8, clip_frames=8, height=16, width=32)
 def plan_of(folder, framing=FRAMING, buckets=None, look="open", **options):
     made = make_plan([FolderOptions(folder=folder, **options)], framing, buckets, look=look)
     return made, {fate.name: fate for fate in made.fates}
-
-
-def broken_in_every_way(folder):
-    """Name to the rule that should drop it, or "" where odd is not broken."""
-    folder.mkdir(parents=True, exist_ok=True)
-    whole = encode(folder / "odd-size.mkv", gradients(10, 35, 51), codec="ffv1", pixel_format="bgr0")
-    encode(folder / "rotated.mp4", gradients(10, 32, 48), rotation=90)
-    encode(folder / "variable.mp4", gradients(10, 32, 48), stamps=[0, 40, 90, 300, 340, 400, 800, 820, 900, 1000])
-    encode(folder / "ten-bit.mkv", gradients(10, 32, 48), codec="ffv1", pixel_format="yuv420p10le")
-    encode(folder / "alpha.mkv", gradients(10, 32, 48), codec="ffv1", pixel_format="yuva420p")
-    encode(folder / "one-frame.mp4", gradients(1, 32, 48))
-    sound_only(folder / "audio-only.mp4")
-    (folder / "zero.mp4").touch()
-    (folder / "truncated.mp4").write_bytes((folder / "rotated.mp4").read_bytes()[:-200])
-    (folder / "text.mp4").write_text("this is no video")
-    (folder / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(5000))
-    assert whole.exists()
-    return {
-        "odd-size.mkv": "", "rotated.mp4": "", "variable.mp4": "", "ten-bit.mkv": "", "alpha.mkv": "", "one-frame.mp4": "too short",
-        "audio-only.mp4": "no video", "zero.mp4": "empty", "truncated.mp4": "truncated", "text.mp4": "no video",
-        "noise.mp4": "no video",
-    }  # fmt: skip
 
 
 def test_files_broken_in_every_way_are_listed_by_the_right_rule_and_the_odd_ones_kept(tmp_path):
