@@ -39,7 +39,7 @@ class CaptionCheck(AllClips):
     needs: ClassVar[tuple[str, ...]] = ("caption",)
     adds: ClassVar[tuple[str, ...]] = ("caption_fault", "caption_broken", "caption_agreement")
 
-    agreement: float = Field(0.7, ge=0, le=1)
+    agreement: float = Field(0.6, ge=0, le=1)
     clause: bool = False
 
     def run(self, rows: list[Row], output: Path) -> list[Row]:
