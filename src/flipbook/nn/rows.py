@@ -7,14 +7,14 @@ from torch import Tensor
 
 
 def collapsed(tokens: Tensor, mask: Tensor) -> Tensor:
-    """Each sentence's rows in front, then zeros, at least one row of them: (B, L, D) to (B, n + 1, D), n rows in the longest sentence.
+    """Each sentence's rows in front and one row of zeros at the end: (B, L, D) to (B, n + 1, D), n rows in the longest sentence.
 
-    mask: (B, L) bool, True where a row belongs to the sentence; the others count as zeros, whatever stands there.
+    mask: (B, L) bool, True where a row belongs to the sentence. What stands between a shorter sentence and the last row counts for nothing:
+    see `log_counts`.
     """
     longest = int(mask.sum(1).max())
     order = torch.argsort(~mask, dim=1, stable=True)[:, :longest]           # attention does not know the order of its rows
-    rows = torch.where(mask[..., None], tokens, 0.0)
-    front = rows.gather(1, order[..., None].expand(-1, -1, rows.shape[-1]))
+    front = tokens.gather(1, order[..., None].expand(-1, -1, tokens.shape[-1]))
     return torch.cat([front, front.new_zeros(len(front), 1, front.shape[-1])], dim=1)
 
 
