@@ -103,9 +103,11 @@ def test_what_is_kept_does_not_grow_with_the_clip(net):
 
 def test_large_pictures_pass_frame_by_frame(net, small_pieces, monkeypatch):
     lengths = []
-    monkeypatch.setattr(net.decoder, "forward", lambda z, cache: lengths.append(z.shape[2]) or type(net.decoder).forward(net.decoder, z, cache))
+    for half in (net.encoder, net.decoder):
+        monkeypatch.setattr(half, "forward", lambda x, cache, half=half: lengths.append(x.shape[2]) or type(half).forward(half, x, cache))
     net.decode(torch.zeros(1, 4, 3, 1, 1))
-    assert lengths == [1, 1, 1]
+    net.encode(torch.zeros(1, 3, 9, 8, 8))
+    assert lengths == [1, 1, 1, 1, 4, 4]
 
 
 def test_other_lengths_are_refused_with_the_two_nearest(net):
