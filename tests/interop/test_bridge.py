@@ -136,6 +136,18 @@ def test_given_frames_stand_at_level_zero_where_the_network_knows_a_level_for_ea
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_each_token_is_told_the_level_of_its_frame():
+    net, vae = ltx()
+    bridge, x, doors = bridged(net, vae), random(1, 4, FRAMES, SIDE, SIDE), Doors(tokens=random(1, WORDS, 12, seed=1), token_mask=MASK)
+    ask = lambda *t: bridge.denoiser(x, torch.tensor([t]), doors)
+    with torch.no_grad():
+        torch.testing.assert_close(ask(0.5, 0.5, 0.5), bridge.denoiser(x, torch.tensor([0.5]), doors))
+        moved = [(ask(*levels) - ask(0.5, 0.5, 0.5)).abs().amax((0, 1, 3, 4)) for levels in ((0.0, 0.5, 0.5), (0.5, 0.5, 0.0))]
+    assert moved[0].argmax() == 0
+    assert moved[1].argmax() == 2
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_what_a_network_cannot_do_is_refused_by_name():
     net, vae = hunyuan()
     bridge, x = bridged(net, vae), random(1, 4, FRAMES, SIDE, SIDE)
