@@ -3,12 +3,12 @@
     pip install video-diffusion-pytorch
     python benchmarks/train_step.py [--rounds 5] [--dtype bfloat16] [--markdown docs/performance.md]
 
-The same published design (factorised space-time attention with distance buckets and rotations, arXiv:2204.03458) at the same widths 32, 64, 128, two
-residual blocks a level, batches of two clips of 8 frames of 32 x 32 pixels: forward, mean squared error on the noise, backward, fused AdamW.
-bfloat16 is CPU autocast on both sides, as either trains. The two networks differ where the design is silent (norms, linear attention within
-frames there, softmax attention on the coarser levels here), so weights cannot be shared and outputs not compared: the table gives the parameters,
-the operations of a step and the rate at which they are done for both; what they share, the temporal attention, is held equal to the last digits by
-`tests/systems/test_vdm.py`.
+The same published design (factorised space-time attention with distance buckets and rotations, arXiv:2204.03458) at the same widths 32, 64, 128, on
+batches of two clips of 8 frames of 32 x 32 pixels: forward, mean squared error on the noise, backward, fused AdamW. bfloat16 is CPU autocast on
+both sides, as either trains. The two networks differ where the design is silent (norms, linear attention within frames there, softmax
+attention on the coarser levels here), so weights cannot be shared and outputs not compared. Ours has the depths at which a step is as many
+operations as the peer's; the table gives parameters, operations and the rate at which they are done for both. What the two share, the temporal
+attention, is held equal by `tests/systems/test_vdm.py`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from flipbook.denoisers.unet_tables import VDM
 
 BATCH, FRAMES, SIDE = 2, 8, 32
 CONFIG = UNetConfig(
-    in_channels=3, widths=(32, 64, 128), depths=(2, 2, 2), transformers=(0, 1, 1), heads=(8, 8, 8), text_dim=None, groups=8,
+    in_channels=3, widths=(32, 64, 128), depths=(2, 1, 1), transformers=(0, 1, 1), heads=(8, 8, 8), text_dim=None, groups=8,
     time_scale_shift=True, clock="edm", inserts=VDM,
 )  # fmt: skip
 BOUNDS = {"float32": 2.0, "bfloat16": 2.5}
