@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--lengths", default="16,24,32,48,64")
     parser.add_argument("--into", type=Path)
-    asked = parser.parse_args()
+    asked = parser.parse_intermixed_args()
     lengths = [int(n) for n in asked.lengths.split(",")]
     plan = load_comparison(asked.comparison, asked.overrides)
     if not plan.trains or not plan.arms_train_apart:

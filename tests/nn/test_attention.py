@@ -108,6 +108,11 @@ def test_a_mask_of_frames_and_a_table_of_the_same_frames_agree():
     torch.testing.assert_close(attend(q, k, v, CUBE, kv_frames=torch.arange(5)[:, None]), attend(q, k, v, CUBE, "spatial"), atol=1e-6, rtol=1e-5)
 
 
+def test_every_frame_reads_the_first_one_and_the_one_before_it():
+    assert sparse_causal(4).tolist() == [[0, 0], [0, 0], [0, 1], [0, 2]]
+    assert first_frame(3).tolist() == [[0], [0], [0]]
+
+
 def test_divided_attention_connects_all_tokens_by_two_layers():
     space, time = (pattern_mask(CUBE, name).float() for name in ("spatial", "temporal"))
     assert int((space @ time).count_nonzero()) == prod(CUBE) ** 2
