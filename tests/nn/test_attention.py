@@ -228,7 +228,10 @@ def test_keys_that_the_mask_hides_do_not_matter():
     torch.testing.assert_close(softmax_attention(q, k, v, mask), short, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("short", "dtype", "tolerance"), [(64, torch.float32, 1e-6), (0, torch.float32, 1e-6), (64, torch.bfloat16, 0.02), (0, torch.bfloat16, 0.02)])
+@pytest.mark.parametrize(
+    ("short", "dtype", "tolerance"),
+    [(64, torch.float32, 1e-6), (0, torch.float32, 1e-6), (64, torch.bfloat16, 0.02), (0, torch.bfloat16, 0.02)],
+)
 def test_a_row_with_log_m_added_to_its_logit_counts_as_m_rows(monkeypatch, short, dtype, tolerance):
     q, k, v = qkv(dtype=dtype)
     bias = torch.zeros(2, 1, 1, 30)
