@@ -11,6 +11,7 @@ from PIL import Image
 
 import flipbook
 import flipbook.shapes
+from flipbook import systems
 from flipbook.conditions import (
     TEXT_AND_FRAMES,
     FirstFrame,
@@ -235,3 +236,16 @@ def test_conditions_that_cannot_work_are_refused(ready, conditions, says):
 def test_a_missing_picture_is_named(ready, tmp_path):
     with pytest.raises(ValueError, match=r"nowhere\.png"):
         generate(ready, FirstFrame(tmp_path / "nowhere.png"))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")
+@pytest.mark.parametrize("name", ["thumb", "bench", "latte", "wan"])
+def test_a_compiled_network_makes_the_same_video(name):
+    torch.manual_seed(0)
+    system = systems.build(name, tiny=True).eval()
+    for p in system.denoiser.parameters():
+        p.data.add_(0.05 * torch.randn_like(p))
+    how = {"num_inference_steps": 2, "num_frames": 5, "height": 32, "width": 32}
+    plain, compiled = (generate(prepare(system, dtype="float32", compile=flag), "a red circle falls", **how)[0].frames for flag in (False, True))
+    assert abs(plain.astype(int) - compiled.astype(int)).max() <= 1

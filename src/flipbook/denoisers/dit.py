@@ -20,7 +20,7 @@ from flipbook.nn.doors import Doors
 from flipbook.nn.embed import RMSNorm, TimeEmbedding, zero_
 from flipbook.nn.features import Features
 from flipbook.nn.rope import rotary_table, rotate
-from flipbook.nn.run import Run, run_plain
+from flipbook.nn.run import Run, compile_each, run_plain
 from flipbook.shapes import fold_frames, unfold_frames
 
 
@@ -107,14 +107,8 @@ class DiT(nn.Module):
         return Features(self.head_norm, self.config.dim, self.config.cell)
 
     def compile_blocks(self) -> None:
-        """Compile the blocks one by one: one compilation serves them all, and the convolutions stay with the vendor's kernels.
-
-        Lengths of text, batches and modes are compiled as they come; torch's own limit of eight would end in eager code.
-        """
-        config = torch._dynamo.config
-        config.recompile_limit = max(config.recompile_limit, 64)
-        for block in self.blocks:
-            block.compile(dynamic=False)
+        """Compile the blocks; the convolutions around them stay with the vendor's kernels."""
+        compile_each(self.blocks)
 
     def prepare(self, doors: Doors) -> Doors:
         """Compute what does not change over the sampler's steps: the text's keys and values in every block."""

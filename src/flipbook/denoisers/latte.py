@@ -23,7 +23,7 @@ from flipbook.nn.doors import Doors
 from flipbook.nn.embed import TimeEmbedding, zero_
 from flipbook.nn.patches import PatchEmbed, check_size, from_patches
 from flipbook.nn.positions import grid_sincos, sincos
-from flipbook.nn.run import Run, run_plain
+from flipbook.nn.run import Run, compile_each, run_plain
 
 Kind = Literal["spatial", "temporal", "divided", "split"]
 PATTERNS: dict[Kind, tuple[AnyPattern, ...]] = {
@@ -135,11 +135,8 @@ class Latte(nn.Module):
         return [next(rest[kind]) for kind in self.config.layout]
 
     def compile_blocks(self) -> None:
-        """Compile the blocks one by one: one compilation serves all of a kind."""
-        config = torch._dynamo.config
-        config.recompile_limit = max(config.recompile_limit, 64)
-        for block in self.in_order():
-            block.compile(dynamic=False)
+        """Compile the blocks."""
+        compile_each(self.in_order())
 
     def prepare(self, doors: Doors) -> Doors:
         """Compute what does not change over the sampler's steps: keys and values of the text in every block that reads it."""

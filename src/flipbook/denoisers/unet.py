@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from flipbook.denoisers.unet_blocks import ACTIVATIONS, Layer, Level, Resnet, Site, SpatialTransformer
+from flipbook.denoisers.unet_blocks import ACTIVATIONS, Layer, Level, Resnet, Site, SpatialTransformer, TransformerBlock
 from flipbook.nn.clip import Clip, GroupNorm, ImageConv, Scope, channels_first, channels_last, per_image
 from flipbook.nn.doors import Doors
 from flipbook.nn.embed import sinusoid, zero_
@@ -21,7 +21,7 @@ from flipbook.nn.features import Features
 from flipbook.nn.inserts import InsertTable, insert_table
 from flipbook.nn.inserts.micro_conditioning import VectorEmbedding, VectorPart, vector_part
 from flipbook.nn.inserts.temporal_attention import FrameAttention
-from flipbook.nn.run import Run, run_plain
+from flipbook.nn.run import Run, compile_each, run_plain
 from flipbook.nn.transformer import CrossAttention
 
 Clock = Literal["levels", "edm"]
@@ -169,6 +169,10 @@ class UNet(nn.Module):
         """The map (B, T, H, W, C) at the end of the way up's last level but one: objects are whole there, and not yet drawn."""
         level = min(1, len(self.config.widths) - 1)
         return Features(self.up[-1 - level].made, self.config.widths[level], 2**level)
+
+    def compile_blocks(self) -> None:
+        """Compile the transformer blocks; convolutions and inserts between them stay with the vendor's kernels."""
+        compile_each(module for module in self.modules() if isinstance(module, TransformerBlock))
 
     def prepare(self, doors: Doors) -> Doors:
         """Compute what does not change over the sampler's steps: keys and values of the tokens, then of a picture's, once per clip and layer.

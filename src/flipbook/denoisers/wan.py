@@ -23,7 +23,7 @@ from flipbook.nn.embed import RMSNorm, TimeEmbedding, zero_
 from flipbook.nn.fused import linear_gelu
 from flipbook.nn.rope_pairs import rotary_pairs, rotate_pairs
 from flipbook.nn.rows import collapsed, log_counts
-from flipbook.nn.run import Run, run_plain
+from flipbook.nn.run import Run, compile_each, run_plain
 from flipbook.shapes import fold_frames, unfold_frames
 
 FEW, QUERIES = 128, 4096        # rows of text up to which plain products beat the fused kernel on a CPU, and queries at a time
@@ -86,11 +86,8 @@ class Wan(nn.Module):
         zero_(self.head)
 
     def compile_blocks(self) -> None:
-        """Compile the blocks one by one: one compilation serves them all."""
-        config = torch._dynamo.config
-        config.recompile_limit = max(config.recompile_limit, 64)
-        for block in self.blocks:
-            block.compile(dynamic=False)
+        """Compile the blocks."""
+        compile_each(self.blocks)
 
     def prepare(self, doors: Doors) -> Doors:
         """Compute what does not change over the sampler's steps: keys and values of the text, then of the pictures, in every block.

@@ -74,7 +74,9 @@ class Progressive(Conditioned):
         process = self.system.process
         answers = [
             process.to_x0(
-                self.teacher(process.network_input(x, t), process.network_time(t), one.doors, frame_is_given=rows.is_given, frame_index=rows.index).float(), x, t
+                self.teacher(
+                    process.network_input(x, t), process.network_time(t), one.doors, frame_is_given=rows.is_given, frame_index=rows.index,
+                ).float(), x, t
             )
             for one in told
         ]

@@ -51,7 +51,9 @@ class WorldSource:
         framing = self._framing
         frames = framing.frames(framing.clip_frames, generator(seed, "frames", index))
         own = (derive_seed(seed, self.name, number) >> 15) * 2 + self._odd
-        shape: dict[str, Any] = {"num_frames": framing.clip_frames, "height": framing.height, "width": framing.width, "fps": WORLD_FPS, "frames": [int(i) for i in frames]}
+        shape: dict[str, Any] = {
+            "num_frames": framing.clip_frames, "height": framing.height, "width": framing.width, "fps": WORLD_FPS, "frames": [int(i) for i in frames],
+        }  # fmt: skip
         if self._sentences:
             canvas = framing.width / min(framing.height, framing.width), framing.height / min(framing.height, framing.width)
             clip = world.from_scene(world.scene_from_caption(self._sentences[number % len(self._sentences)], own, canvas), **shape)
