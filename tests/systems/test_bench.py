@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+import flipbook
 from flipbook import systems
 from flipbook.checkpoint import load_newest
 from flipbook.conditions import FirstFrame, Text
 from flipbook.data.labels import LABELS
 from flipbook.denoisers.unet import parameter_group
 from flipbook.generate import generate
-from flipbook.interop.folder import from_pretrained, save_pretrained, weights_hash
+from flipbook.interop.folder import from_pretrained, save_pretrained, shipped_models, weights_hash
 from flipbook.nn.doors import Doors
 from flipbook.objectives.base import build_objective
 from flipbook.objectives.telling import Teller
@@ -204,3 +205,16 @@ def test_when_a_thing_moves_the_told_map_moves_with_it():
     told = logits.argmax(3).permute(0, 1, 3, 2, 4).reshape(-1, 16, 16).numpy() == 1
     for n, (y, left) in enumerate(elsewhere):                               # as far as a cell of the features tells
         assert np.abs(np.argwhere(told[n]).mean(0) - (y + 1, left + 1)).max() < s, (y, left)
+
+
+@pytest.mark.skipif("bench" not in shipped_models(), reason="this checkout ships no bench")
+@pytest.mark.parametrize("inserts", [None, "off"])
+def test_frames_of_the_shipped_model_know_each_other_by_its_inserts_alone(inserts):
+    net = flipbook.load("bench", inserts=inserts).system.denoiser
+    generator = torch.Generator().manual_seed(0)
+    x, tokens = torch.randn(1, 4, 2, 8, 8, generator=generator), torch.randn(1, 3, 192, generator=generator)
+    other = torch.cat([x[:, :, :1], torch.randn(1, 4, 1, 8, 8, generator=generator)], dim=2)
+    t = torch.tensor([0.7])
+    with torch.inference_mode():
+        change = (net(other, t, Doors(tokens=tokens)) - net(x, t, Doors(tokens=tokens)))[:, :, 0].abs().max().item()
+    assert (change == 0) if inserts == "off" else change > 1e-2
