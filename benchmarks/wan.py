@@ -11,6 +11,7 @@ Weights are random, drawn in the peer's class and copied by the key maps of `int
 from __future__ import annotations
 
 import argparse
+import copy
 import platform
 import sys
 import warnings
@@ -97,7 +98,7 @@ def compare(work: Work, names: list[str], rounds: int) -> list[str]:
     rows, exact = [], work.run_theirs(work.theirs.float())
     for name in names:
         dtype = DTYPES[name]
-        theirs, ours = work.theirs.to(dtype), inference_copy(work.ours, dtype)
+        theirs, ours = copy.deepcopy(work.theirs).to(dtype), inference_copy(work.ours, dtype)   # others race the same peer
         errors = difference(work.run_ours(ours), exact), difference(work.run_theirs(theirs), exact)
         result = race(lambda: work.run_ours(ours), lambda: work.run_theirs(theirs), rounds)
         rate = product_rate(dtype)
