@@ -15,23 +15,23 @@ import pytest
 PAGE = Path(__file__).parent.parent / "docs" / "walkthrough.md"
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+def recipe_of_the_page() -> str:
+    (recipe,) = re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return recipe
 
 
 @pytest.mark.slow
 def test_the_walk_through_runs_as_it_stands(tmp_path, shared_clips, shared_train_clips):
     shared = {"FLIPBOOK_SHARED": str(shared_clips.parent)}
-    (recipe,) = blocks("yaml")
+    recipe = recipe_of_the_page()
     few = recipe.replace("steps: 200", "steps: 4").replace("every: 100", "every: 4")
     assert few != recipe
     (tmp_path / "walkthrough.yaml").write_text(few.replace("$FLIPBOOK_SHARED", shared["FLIPBOOK_SHARED"]))
     (tmp_path / "made").mkdir()
-    commands = [line for block in blocks("") for line in block.splitlines()]
+    commands = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("flipbook ")]
     assert len(commands) > 8
     for line in commands:
         words = shlex.split(line.replace("$FLIPBOOK_SHARED", shared["FLIPBOOK_SHARED"]))
-        assert words[0] == "flipbook"
         done = subprocess.run(
             [sys.executable, "-m", *words], cwd=tmp_path, env={**os.environ, **shared}, capture_output=True, text=True, timeout=1800
         )
