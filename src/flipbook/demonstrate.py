@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from typing import Any
 import torch
 
 from flipbook import systems
+from flipbook.files.temporary import written_whole
 from flipbook.systems.demo import SENTENCES, SHOWN, Demo, Lesson, in_v
 from flipbook.video import Video
 
@@ -236,6 +236,5 @@ def _parameters(folder: Path) -> int:
 
 
 def _write(path: Path, value: Any) -> None:
-    unfinished = path.with_name(f".unfinished-{path.name}")
-    unfinished.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
+    with written_whole(path) as unfinished:
+        unfinished.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
