@@ -21,15 +21,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import parity_transformers
 import public_folders
-from flipbook.conditions import Condition, Draft, FirstFrame, Motion, NoiseAugmentation, Text, resolve
+from flipbook.conditions import Draft, FirstFrame, Motion, NoiseAugmentation, Text
 from flipbook.conditions.entrances import augmentation_noise
-from flipbook.generate import prepare, sample_latents, settle
 from flipbook.interop.folder import from_pretrained
 from flipbook.nn.doors import Doors
 from flipbook.process.noise import initial_noise
 from flipbook.systems.base import System
 from interop import lavie_plain, videocrafter_plain
+from parity_transformers import error
 from public_folders import FRAMES, SIDE
 
 PROMPT, NEGATIVE, SEED, STEPS, SCALE = "a red ball", "blue", 7, 5, 6.0
@@ -91,6 +92,7 @@ def write_folders(root: Path) -> Path:
     public_folders.write_motion_pipeline(root / "motion", root / "image", root / "adapter")
     public_folders.write_modelscope_pipeline(root / "modelscope")
     public_folders.write_svd_pipeline(root / "svd")
+    parity_transformers.write_folders(root)
     return root
 
 
@@ -106,6 +108,8 @@ def rows() -> Iterator[Row]:
         yield Row("videocrafter", f"VideoCrafter, {name}", "U-Net forward", FORWARD, lambda root, name=name: videocrafter_error(name))
     yield Row("lavie", "LaVie, base", "U-Net forward", FORWARD, lambda root: lavie_error())
     yield Row("modelscope", "ModelScope, Zeroscope", "video to video latents, strength 0.6", PIPELINE, draft_error)
+    for row in parity_transformers.rows():
+        yield Row(*row)
 
 
 # ---------------------------------------------------------------- components
@@ -155,7 +159,7 @@ def forward_error(layout: Layout, root: Path) -> float:
     """U-Net outputs at three noise levels."""
     net, unet, given = layout.ours(root).denoiser, layout.theirs(root).unet, call(32, length=16, frames=FRAMES, side=SIDE // 8)
     levels = (0.05, 1.0, 300.0) if net.config.clock == "edm" else (1, 500, 981)
-    return max(_error(forward_here(net, given, level), forward_there(unet, given, level)) for level in levels)
+    return max(error(forward_here(net, given, level), forward_there(unet, given, level)) for level in levels)
 
 
 @torch.no_grad()
@@ -167,7 +171,7 @@ def videocrafter_error(name: str) -> float:
     plain = videocrafter_plain.NETWORKS[name]
     given, wanted, weights = videocrafter_plain.answered(plain)
     net = load(UNet(config_of(seen(weights, head_dim=plain.head_dim))), weights, name).eval()
-    return _error(net(given.x, (given.level + 1) / 1000, given.doors), wanted)
+    return error(net(given.x, (given.level + 1) / 1000, given.doors), wanted)
 
 
 @torch.no_grad()
@@ -180,7 +184,7 @@ def lavie_error() -> float:
     weights = lavie_plain.checkpoint(image)
     x, level, tokens = _random(2, 4, lavie_plain.FRAMES, 4, 4, seed=1), torch.tensor([37, 998]), _random(2, 5, 12, seed=2)
     net = LAVIE.load(UNet(config_of(seen(weights))), weights).eval()
-    return _error(net(x, (level + 1) / 1000, Doors(tokens=tokens)), lavie_plain.answered(image, weights, x, level, tokens))
+    return error(net(x, (level + 1) / 1000, Doors(tokens=tokens)), lavie_plain.answered(image, weights, x, level, tokens))
 
 
 @torch.no_grad()
@@ -189,7 +193,7 @@ def encode_error(layout: Layout, root: Path) -> float:
     system, vae = layout.ours(root), layout.theirs(root).vae
     pixels = _random(1, 3, FRAMES, SIDE, SIDE, seed=4).clamp(-1, 1)
     wanted = vae.encode(pixels[0].transpose(0, 1)).latent_dist.mode() * vae.config.scaling_factor
-    return _error(system.autoencoder.encode(pixels), wanted.transpose(0, 1)[None])
+    return error(system.autoencoder.encode(pixels), wanted.transpose(0, 1)[None])
 
 
 @torch.no_grad()
@@ -199,7 +203,7 @@ def decode_error(layout: Layout, root: Path) -> float:
     z = _random(1, 4, FRAMES, SIDE // 8, SIDE // 8, seed=5)
     frames = z[0].transpose(0, 1) / vae.config.scaling_factor
     wanted = vae.decode(frames, **({"num_frames": FRAMES} if layout.folder == "svd" else {})).sample
-    return _error(system.autoencoder.decode(z), wanted.transpose(0, 1)[None])
+    return error(system.autoencoder.decode(z), wanted.transpose(0, 1)[None])
 
 
 # ---------------------------------------------------------------- whole pipelines
@@ -220,7 +224,7 @@ def pipeline_error(layout: Layout, root: Path) -> float:
         wanted = torch.stack(frames, dim=2)
     else:
         wanted = pipeline(**common, num_frames=FRAMES, latents=noise).frames
-    return _error(latents(layout.ours(root), [Text(PROMPT, NEGATIVE)], guidance_scale=SCALE), wanted)
+    return error(latents(layout.ours(root), [Text(PROMPT, NEGATIVE)], guidance_scale=SCALE), wanted)
 
 
 def svd_error(layout: Layout, root: Path, scale: float = 3.0) -> float:
@@ -234,7 +238,7 @@ def svd_error(layout: Layout, root: Path, scale: float = 3.0) -> float:
         motion_bucket_id=90, noise_aug_strength=0.1, generator=augmentation_noise(SEED), latents=noise.transpose(1, 2), output_type="latent",
     ).frames  # fmt: skip
     conditions = [FirstFrame(picture), Motion(90), NoiseAugmentation(0.1)]
-    return _error(latents(layout.ours(root), conditions, guidance_scale=scale, fps=6.0), wanted.transpose(1, 2))
+    return error(latents(layout.ours(root), conditions, guidance_scale=scale, fps=6.0), wanted.transpose(1, 2))
 
 
 def draft_error(root: Path) -> float:
@@ -258,14 +262,12 @@ def draft_error(root: Path) -> float:
         strength=0.6, num_inference_steps=STEPS, guidance_scale=SCALE,
     ).frames  # fmt: skip
     system = from_pretrained(root / "modelscope")
-    return _error(latents(system, [Text(PROMPT, NEGATIVE), Draft(clip, 0.6)], guidance_scale=SCALE), wanted)
+    return error(latents(system, [Text(PROMPT, NEGATIVE), Draft(clip, 0.6)], guidance_scale=SCALE), wanted)
 
 
-def latents(system: System, conditions: list[Condition], **asked: Any) -> Tensor:
+def latents(system: System, conditions: list[Any], **asked: Any) -> Tensor:
     """Our final latents (1, C, T, h, w) in float32."""
-    settings = settle(system, num_frames=FRAMES, height=SIDE, width=SIDE, num_inference_steps=STEPS, **asked)
-    request = resolve(tuple(conditions), settings.size, system.conditions)
-    return sample_latents(prepare(system, dtype="float32"), [request], settings, [SEED])
+    return parity_transformers.latents(system, conditions, num_frames=FRAMES, height=SIDE, width=SIDE, num_inference_steps=STEPS, **asked)
 
 
 def _quiet(pipeline: Any) -> Any:
@@ -275,11 +277,6 @@ def _quiet(pipeline: Any) -> Any:
 
 def _random(*shape: int, seed: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def _error(got: Tensor, wanted: Tensor) -> float:
-    assert got.shape == wanted.shape, (got.shape, wanted.shape)
-    return float((got - wanted).abs().max())
 
 
 def measured(root: Path) -> Iterator[tuple[Row, float]]:
@@ -297,8 +294,9 @@ def page(results: Iterable[tuple[Row, float]]) -> str:
         "# Parity with the reference classes",
         "",
         "Largest absolute difference between flipbook and diffusers on the same random weights, float32 on a CPU: folders in the exact public layout,",
-        f"written by diffusers at tiny sizes ({FRAMES} frames of {SIDE} x {SIDE} pixels), read by `flipbook`. Pipelines start from the same noise and take the",
-        "same steps with the same guidance; Stable Video Diffusion with its guidance ramp and its noised picture.",
+        f"written by diffusers at tiny sizes ({FRAMES} frames of {SIDE} x {SIDE} pixels; the transformers', {parity_transformers.WAN_FRAMES} or fewer of",
+        f"{parity_transformers.SIDE} x {2 * parity_transformers.SIDE}), read by `flipbook`. Pipelines start from the same noise and take the same steps with",
+        "the same guidance; Stable Video Diffusion with its guidance ramp and its noised picture, Wan's image to video with its picture by both doors.",
         "",
         "AnimateDiff and Stable Video Diffusion are read with `like=\"diffusers\"`: there diffusers computes a norm otherwise than the authors' code,",
         "which flipbook follows unless told so. Of VideoCrafter and LaVie no class can be installed: their checkpoints, under the authors' names, are held",

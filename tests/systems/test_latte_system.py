@@ -14,35 +14,14 @@ from flipbook.generate import generate, latent_shape, prepare, sample_latents, s
 from flipbook.interop.folder import from_pretrained, save_pretrained
 from flipbook.interop.public import read_network, write_network
 from flipbook.process.noise import initial_noise
+from latte_folders import FRAMES, write_latte
 from public_folders import randomised
-from wan_folders import LETTERS, tokenizer
 
 diffusers = pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
-PROMPT, NEGATIVE, SEED, FRAMES = "a red Ball", "blue", 7, 3
+PROMPT, NEGATIVE, SEED = "a red Ball", "blue", 7
 SIZE = {"num_frames": FRAMES, "height": 16, "width": 16, "num_inference_steps": 4}
-
-
-def write_latte(folder):
-    from transformers import T5Config, T5EncoderModel
-
-    torch.manual_seed(0)
-    net = diffusers.LatteTransformer3DModel(
-        num_attention_heads=2, attention_head_dim=16, in_channels=4, out_channels=8, num_layers=2, sample_size=8, patch_size=2, caption_channels=16,
-        cross_attention_dim=32, attention_bias=True, activation_fn="gelu-approximate", norm_type="ada_norm_single", norm_elementwise_affine=False,
-        norm_eps=1e-6, num_embeds_ada_norm=1000, video_length=FRAMES,
-    )  # fmt: skip
-    vae = diffusers.AutoencoderKL(
-        block_out_channels=(32, 32), down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, norm_num_groups=8
-    )
-    config = T5Config(vocab_size=len(LETTERS), d_model=16, d_kv=4, d_ff=32, num_layers=2, num_heads=4)
-    scheduler = diffusers.DDIMScheduler(beta_schedule="linear", beta_start=1e-4, beta_end=0.02, clip_sample=False)
-    diffusers.LattePipeline(
-        tokenizer=tokenizer(folder / "tokenizer"), text_encoder=T5EncoderModel(config).eval(), vae=randomised(vae), transformer=randomised(net),
-        scheduler=scheduler,
-    ).save_pretrained(folder)  # fmt: skip
-    return folder
 
 
 @pytest.fixture(scope="module")
