@@ -15,10 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flipbook.nn.attention import PATTERNS, Pattern, attend, softmax_attention
+from flipbook.nn.attention import PATTERNS, Pattern, attend, attend_past, softmax_attention
 from flipbook.nn.doors import Doors
 from flipbook.nn.embed import RMSNorm, TimeEmbedding, zero_
 from flipbook.nn.features import Features
+from flipbook.nn.kv_cache import KVCache
 from flipbook.nn.rope import rotary_table, rotate
 from flipbook.nn.run import Run, compile_each, run_plain
 from flipbook.shapes import fold_frames, unfold_frames
@@ -126,24 +127,51 @@ class DiT(nn.Module):
         frame_is_given: Tensor | None = None,                               # (B, T) bool
         frame_index: Tensor | None = None,                                  # (B, T) real, units of 1/8 second
         frame_attends: Tensor | None = None,                                # (T, T) bool, True = may attend
-        cache: None = None,
+        cache: KVCache | None = None,
         run: Run = run_plain,
     ) -> Tensor:
         """The network's prediction, same shape as x. Frames are cells of time: any T; H and W are multiples of `config.cell`.
 
-        run: what runs the blocks, `StepCache.run` for instance.
+        cache: the frames before x, which every frame of x reads besides; `remember` fills it.
+        run:   what runs the blocks, `StepCache.run` for instance.
 
         The `residuals` door: maps (B, dim, T, H / cell, W / cell), the i-th added after block i (arXiv:2302.05543 in a transformer).
-        Raises ValueError if H or W is no multiple of `config.cell`, or for a `cache`, which this network does not keep.
+        Raises ValueError if H or W is no multiple of `config.cell`, or for a `cache` together with `frame_attends`.
         """
-        config, doors = self.config, doors or Doors()
+        b, height, width = x.shape[0], *x.shape[3:]
+        cell, p = self.config.cell, self.config.patch
+        tokens, c, skips = self._trunk(x, t, doors or Doors(), frame_is_given, frame_index, frame_attends, cache, run)
+        shift, scale = (self.head_table + c[:, :, None]).unbind(2)          # (B, T, D) each
+        tokens = self.head_norm(tokens) * (1 + scale[:, :, None]) + shift[:, :, None]
+        h = self.head(tokens).flatten(0, 1).transpose(1, 2).unflatten(-1, (height // cell, width // cell))
+        h = F.pixel_shuffle(h, p)                                           # (B T, C, H, W)
+        for i in reversed(range(len(skips))):
+            h = run(self.local_out[i], torch.cat([h, skips[i]], dim=1), c)
+            h = F.pixel_shuffle(self.up[i - 1](h), 2) if i else self.local_head(F.silu(h))
+        return unfold_frames(h, b)
+
+    @torch.no_grad()
+    def remember(self, x: Tensor, doors: Doors | None, frame_index: Tensor, cache: KVCache) -> None:
+        """Keep the keys and values of clean frames x (B, C, T, H, W) at frame_index (B, T), which read those that the cache holds already."""
+        b, frames = x.shape[0], x.shape[2]
+        cache.begin()
+        clean, given = torch.zeros(b, frames, device=x.device), torch.ones(b, frames, dtype=torch.bool, device=x.device)
+        self._trunk(x, clean, doors or Doors(), given, frame_index, None, cache, run_plain)
+        cache.end(frame_index)
+
+    def _trunk(
+        self, x: Tensor, t: Tensor, doors: Doors, frame_is_given: Tensor | None, frame_index: Tensor | None, frame_attends: Tensor | None,
+        cache: KVCache | None, run: Run,
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:  # fmt: skip
+        """Tokens behind the last block (B, T, S, D), the frames' condition (B, T, D), and what the convolutions on the way in made."""
+        config = self.config
         b, _, frames, height, width = x.shape
-        cell, p = config.cell, config.patch
+        cell = config.cell
         if height % cell or width % cell:
             near = f"{multiple(height, cell)}x{multiple(width, cell)}"
             raise ValueError(f"latent size {height}x{width} is no multiple of {cell}, a token's side in latent cells. Try {near}.")
-        if cache is not None:
-            raise ValueError("this transformer attends in both directions and keeps no KV cache. Leave cache=None.")
+        if cache is not None and frame_attends is not None:
+            raise ValueError("a cache says by what it holds which frames are read. Leave frame_attends out, or cache=None.")
         if doors.channels is not None:
             x = torch.cat([x, doors.channels], dim=1)
         if t.dim() == 1:
@@ -164,25 +192,18 @@ class DiT(nn.Module):
         for i in range(len(config.local_dims)):                             # half the size at each step but the first
             h = run(self.local_in[i], self.down[i - 1](F.pixel_unshuffle(h, 2)) if i else h, c)
             skips.append(h)
-        h = F.pixel_unshuffle(h, p).flatten(2).transpose(1, 2)              # (B T, S, C p p)
+        h = F.pixel_unshuffle(h, config.patch).flatten(2).transpose(1, 2)              # (B T, S, C p p)
         tokens = self.embed(h).unflatten(0, (b, frames))                    # (B, T, S, D)
-        rotary = rotary_table(grid_coordinates(frame_index, height // cell, width // cell), config.dim // config.num_heads)
+        places = frame_index if cache is None else cache.positions(frame_index)
+        rotary = rotary_table(grid_coordinates(places, height // cell, width // cell), config.dim // config.num_heads)
 
         keys_values = self.prepare(doors).keys_values
         for i, block in enumerate(self.blocks):
             text = None if keys_values is None else keys_values[i]
-            tokens = run(block, tokens, modulation, rotary, text, doors.token_mask, frame_attends)
+            tokens = run(block, tokens, modulation, rotary, text, doors.token_mask, frame_attends, cache)
             if i < len(doors.residuals):
                 tokens = tokens + doors.residuals[i].flatten(3).permute(0, 2, 3, 1)     # (B, D, T, h, w) to (B, T, S, D)
-
-        shift, scale = (self.head_table + c[:, :, None]).unbind(2)          # (B, T, D) each
-        tokens = self.head_norm(tokens) * (1 + scale[:, :, None]) + shift[:, :, None]
-        h = self.head(tokens).flatten(0, 1).transpose(1, 2).unflatten(-1, (height // cell, width // cell))
-        h = F.pixel_shuffle(h, p)                                           # (B T, C, H, W)
-        for i in reversed(range(len(skips))):
-            h = run(self.local_out[i], torch.cat([h, skips[i]], dim=1), c)
-            h = F.pixel_shuffle(self.up[i - 1](h), 2) if i else self.local_head(F.silu(h))
-        return unfold_frames(h, b)
+        return tokens, c, skips
 
 
 def multiple(n: int, cell: int) -> int:
@@ -222,9 +243,10 @@ class Block(nn.Module):
         text: tuple[Tensor, Tensor] | None,
         text_mask: Tensor | None,
         frame_attends: Tensor | None,
+        cache: KVCache | None = None,
     ) -> Tensor:
         shift1, scale1, gate1, shift2, scale2, gate2 = (modulation + self.table).unsqueeze(3).unbind(2)   # (B, T, 1, D) each
-        x = x + gate1 * self.attention(self.norm1(x) * (1 + scale1) + shift1, rotary, frame_attends)
+        x = x + gate1 * self.attention(self.norm1(x) * (1 + scale1) + shift1, rotary, frame_attends, cache)
         if text is not None:
             x = x + self.cross(self.norm_cross(x), text, text_mask)
         return x + gate2 * self.mlp(self.norm2(x) * (1 + scale2) + shift2)
@@ -240,11 +262,16 @@ class SelfAttention(nn.Module):
         self.q_norm, self.k_norm = RMSNorm(dim // num_heads), RMSNorm(dim // num_heads)
         self.out = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], frame_attends: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], frame_attends: Tensor | None, cache: KVCache | None) -> Tensor:
         b, frames, cells, dim = x.shape
         q, k, v = self.qkv(x).view(b, frames * cells, 3, self.num_heads, dim // self.num_heads).unbind(2)
-        q, k = rotate(self.q_norm(q), rotary), rotate(self.k_norm(k), rotary)
-        out = attend(q, k, v, (frames, cells), self.pattern, frame_attends)
+        q, k = self.q_norm(q), self.k_norm(k)
+        if cache is None:
+            out = attend(rotate(q, rotary), rotate(k, rotary), v, (frames, cells), self.pattern, frame_attends)
+        else:
+            k, v = cache.extend(self, k, v)                                 # the table has the kept frames in front
+            own = rotary[0][:, -q.shape[1] :], rotary[1][:, -q.shape[1] :]
+            out = attend_past(rotate(q, own), rotate(k, rotary), v, cells, self.pattern)
         return self.out(out.reshape(b, frames, cells, dim))
 
 

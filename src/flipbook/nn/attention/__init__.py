@@ -1,7 +1,7 @@
 """Attention: one operation with a pattern (`patterns`), folded so that only what is read is computed (`folded`), and run by the fastest
 kernel this device has (`kernels`)."""
 
-from flipbook.nn.attention.folded import attend, attend_dense
+from flipbook.nn.attention.folded import attend, attend_dense, attend_past
 from flipbook.nn.attention.kernels import attend_frames, softmax_attention
 from flipbook.nn.attention.patterns import (
     PATTERNS,
@@ -29,6 +29,7 @@ __all__ = [
     "attend",
     "attend_dense",
     "attend_frames",
+    "attend_past",
     "band",
     "block_causal",
     "causal",

@@ -62,6 +62,23 @@ def attend(
     raise ValueError(f"attention pattern {pattern!r} is unknown. Try one of {', '.join(PATTERNS)}, Window or SplitHeads.")
 
 
+def attend_past(q: Tensor, k: Tensor, v: Tensor, cells: int, pattern: AnyPattern = "full") -> Tensor:
+    """Attention of the last frames of a clip, which read the frames before them too. q and the result: (B, N, heads, d), N = T S; k, v hold
+    the earlier frames in front, (B, P S + N, heads, d). `cells` is S.
+
+    Raises ValueError for patterns whose boxes of frames the past would shift.
+    """
+    if pattern == "full":
+        return softmax_attention(q, k, v)
+    if pattern == "temporal":
+        q, k, v = (x.unflatten(1, (-1, cells)) for x in (q, k, v))
+        return attend_frames(q, k, v).flatten(1, 2)
+    if pattern in ("spatial", "identity"):                                  # a frame reads itself alone
+        n = q.shape[1]
+        return attend(q, k[:, -n:], v[:, -n:], (n // cells, cells), pattern)
+    raise ValueError(f"attention pattern {pattern!r} has no past to read. Try full, temporal, spatial or identity.")
+
+
 def attend_dense(
     q: Tensor,
     k: Tensor,
