@@ -8,7 +8,7 @@ import inspect
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from flipbook import machine
 from flipbook.autoencoders.rescue import SUFFIX, kept_while_decoding, read_latents
 from flipbook.autoencoders.tiling import decode_in_chunks
+from flipbook.candidates import best, candidate_seeds, denoising_error
 from flipbook.conditions import Condition, Inputs, Request, Size, as_requests, branches, empty_inputs, resolve, to_json
 from flipbook.guidance import guide
 from flipbook.hints import nearest
@@ -51,6 +52,7 @@ class Settings:
     guidance_interval: tuple[float, float] | None = None
     guidance_rescale: float = 0.0
     step_cache: float | None = None
+    best_of: int = 1
 
     @property
     def size(self) -> Size:
@@ -139,6 +141,7 @@ def generate(
     guidance_interval: tuple[float, float] | None = None,
     guidance_rescale: float | None = None,
     step_cache: float | None = None,
+    best_of: int | None = None,
     seed: int | Sequence[int] = 0,
     num_videos: int = 1,
     batch_size: int = 1,
@@ -155,6 +158,7 @@ def generate(
     guidance_interval: (t_lo, t_hi): guidance acts at noise levels in between only (arXiv:2404.07724).
     guidance_rescale: in [0, 1], against over-exposure by large scales (arXiv:2305.08891, eq. 15 and 16).
     step_cache: threshold up to which blocks of the network are skipped, see `flipbook.stepcache`; None = exact.
+    best_of:    candidates drawn for each video, of which the one that the model reads the request from best is kept, see `flipbook.candidates`.
     seed:       of the first video; the others count up from it. Or one seed per video.
     num_videos: how many videos each request becomes.
     batch_size: videos per network call. The result depends on it by rounding only: 1e-5 in float32.
@@ -170,7 +174,7 @@ def generate(
         ready.system, num_frames=num_frames, fps=fps, height=height, width=width, sampler=sampler,
         num_inference_steps=num_inference_steps, guidance_scale=guidance_scale,
         guidance_interval=guidance_interval, guidance_rescale=guidance_rescale,
-        step_cache=step_cache,
+        step_cache=step_cache, best_of=best_of,
     )  # fmt: skip
     if num_videos < 1 or batch_size < 1:
         raise ValueError(f"num_videos={num_videos}, batch_size={batch_size}: both count from 1.")
@@ -241,10 +245,32 @@ def sample_latents(
 
     Raises ValueError if the requests of the batch do not give the same frames.
     """
+    if settings.best_of > 1:
+        return _best_latents(ready, requests, settings, seeds, on_step)
     system, device = ready.system, ready.device
     latent = latent_shape(system, settings.size)  # (C, T, h, w)
-    inputs, doors = branches(system.conditions, system, requests, empty_inputs(settings.size, latent, seeds, device))
+    inputs, told = _told(ready, requests, settings, seeds)
     matrix = level_matrix(system, settings, inputs)
+    weight = system.guidance(settings.guidance_scale, latent[1])
+    denoise = guide(
+        told, [(name, weight if i else 1.0) for i, name in enumerate(told)],
+        interval=settings.guidance_interval, rescale=settings.guidance_rescale, process=system.process,
+    )  # fmt: skip
+    noise = NoiseSource(latent, seeds)
+    x = first_state(system, inputs, matrix[0], noise().to(device))
+    return SAMPLERS[settings.sampler](
+        denoise, x, system.process.path, matrix,
+        noise=noise, on_step=on_step, x0_hook=system.x0_hook, **system.sampler_options.get(settings.sampler, {}),
+    )  # fmt: skip
+
+
+def _told(
+    ready: Prepared, requests: Sequence[Request], settings: Settings, seeds: Sequence[int]
+) -> tuple[Inputs, dict[str, Denoise]]:
+    """What requests put into the clip itself, and the denoiser told nothing, then more and more, up to all they say."""
+    system, device = ready.system, ready.device
+    latent = latent_shape(system, settings.size)
+    inputs, doors = branches(system.conditions, system, requests, empty_inputs(settings.size, latent, seeds, device))
     frames_door = {"frame_is_given": inputs.is_given, "frame_index": frame_index(system, settings).to(device).expand(len(requests), -1)}
 
     def branch(doors: Doors) -> Denoise:
@@ -256,17 +282,22 @@ def sample_latents(
 
         return system.process.denoiser(network)
 
-    weight = system.guidance(settings.guidance_scale, latent[1])
-    denoise = guide(
-        {name: branch(d) for name, d in doors.items()}, [(name, weight if i else 1.0) for i, name in enumerate(doors)],
-        interval=settings.guidance_interval, rescale=settings.guidance_rescale, process=system.process,
-    )  # fmt: skip
-    noise = NoiseSource(latent, seeds)
-    x = first_state(system, inputs, matrix[0], noise().to(device))
-    return SAMPLERS[settings.sampler](
-        denoise, x, system.process.path, matrix,
-        noise=noise, on_step=on_step, x0_hook=system.x0_hook, **system.sampler_options.get(settings.sampler, {}),
-    )  # fmt: skip
+    return inputs, {name: branch(d) for name, d in doors.items()}
+
+
+def _best_latents(
+    ready: Prepared, requests: Sequence[Request], settings: Settings, seeds: Sequence[int],
+    on_step: Callable[[int, Tensor, Tensor], None] | None,
+) -> Tensor:  # fmt: skip
+    """Latents of the best candidate of each request; see `flipbook.candidates`."""
+    count, alone = settings.best_of, replace(settings, best_of=1)
+    many = [request for request in requests for _ in range(count)]
+    own = [candidate for seed in seeds for candidate in candidate_seeds(seed, count)]
+    z = sample_latents(ready, many, alone, own, on_step=on_step)
+    inputs, told = _told(ready, many, replace(alone, step_cache=None), own)
+    same_noise = [seed for seed in seeds for _ in range(count)]
+    errors = denoising_error(list(told.values())[-1], z, ready.system.process.path, inputs.is_given, same_noise)
+    return z[best(errors, count)]
 
 
 def level_matrix(system: System, settings: Settings, inputs: Inputs) -> Tensor:
@@ -322,6 +353,8 @@ def settle(system: System, **asked: Any) -> Settings:
         StepCache(settings.step_cache)
         if "run" not in inspect.signature(system.denoiser.forward).parameters:
             raise ValueError(f"step_cache={settings.step_cache}: the network of {system.name} runs its blocks itself. Leave step_cache out.")
+    if settings.best_of < 1:
+        raise ValueError(f"best_of={settings.best_of}: at least one candidate is drawn for a video. Try 1, or 2.")
     if settings.sampler not in SAMPLERS:
         raise ValueError(f"sampler={settings.sampler!r} is not known. {nearest(settings.sampler, SAMPLERS)}")
     return settings

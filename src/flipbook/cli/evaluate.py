@@ -19,6 +19,7 @@ def evaluate(
     num_frames: Annotated[int | None, typer.Option(help="Length in frames; 1 for what stills can show.", min=1)] = None,
     num_inference_steps: Annotated[int | None, typer.Option(help="Steps of the sampler.")] = None,
     guidance_scale: Annotated[float | None, typer.Option(help="Pull of the words; 1 is no guidance.")] = None,
+    best_of: Annotated[int | None, typer.Option(help="Candidates for each video, of which the model keeps one.", min=1)] = None,
     sampler: Annotated[str | None, typer.Option(help="For instance euler, heun, dpmpp_2m, unipc.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16. Default: what is fast here.")] = None,
     batch_size: Annotated[int, typer.Option(help="Videos made together.", min=1)] = 4,
@@ -40,7 +41,7 @@ def evaluate(
     loaded = load(model, compile=compile, inserts=inserts)
     asked = {
         "num_frames": num_frames, "num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale,
-        "sampler": sampler, "dtype": dtype,
+        "best_of": best_of, "sampler": sampler, "dtype": dtype,
     }  # fmt: skip
     settings = loaded.system.defaults | {name: value for name, value in asked.items() if value is not None}
     with progress_bar("evaluating", show=not json) as progress:

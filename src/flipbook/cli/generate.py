@@ -27,6 +27,7 @@ def generate(
     guidance_scale: Annotated[
         float | None, typer.Option(help="How strictly the words are followed; 1 is no guidance.")
     ] = None,
+    best_of: Annotated[int | None, typer.Option(help="Candidates for each video; the one that fits the words best by the model's own reading is kept.", min=1)] = None,
     step_cache: Annotated[float | None, typer.Option(help="Skip blocks whose input moved by less than this share, say 0.1: faster, not exact.")] = None,
     negative_prompt: Annotated[str, typer.Option(help="What guidance leads away from.")] = "",
     sampler: Annotated[str | None, typer.Option(help="For instance euler, heun, dpmpp_2m, unipc.")] = None,
@@ -56,7 +57,7 @@ def generate(
     settings: dict[str, Any] = {
         "num_frames": num_frames, "fps": fps, "height": height, "width": width, "sampler": sampler,
         "num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale,
-        "step_cache": step_cache, "seed": seed, "num_videos": num_videos, "dtype": dtype,
+        "step_cache": step_cache, "best_of": best_of, "seed": seed, "num_videos": num_videos, "dtype": dtype,
     }  # fmt: skip
 
     import warnings
