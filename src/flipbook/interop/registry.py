@@ -23,6 +23,7 @@ CLASSES: dict[str, str] = {
     "TextPrior": "flipbook.encoders.text_prior",
     "TinyAutoencoder": "flipbook.autoencoders.tiny",
     "UNet": "flipbook.denoisers.unet",
+    "VQAutoencoder": "flipbook.autoencoders.vq",
     "Wan": "flipbook.denoisers.wan",
     "WanAutoencoder": "flipbook.autoencoders.wan",
     "WordEncoder": "flipbook.encoders.words",

@@ -67,6 +67,7 @@ OBJECTIVES: dict[str, str | Callable[[Any, Mapping[str, Any]], Objective]] = {
     "decoding": "flipbook.objectives.decoding",
     "prior": "flipbook.objectives.prior",
     "progressive": "flipbook.objectives.progressive",
+    "quantising": "flipbook.objectives.quantising",
 }
 """Name to `build(system, options) -> Objective`, or to the module that has it, which is imported when asked for."""
 
