@@ -80,7 +80,8 @@ def test_the_video_kept_is_one_of_the_candidates_and_has_the_smallest_error(tiny
     monkeypatch.setattr(module, "denoising_error", lambda *a: errors.append(denoising_error(*a)) or errors[-1])
     kept = generate(tiny, text, seed=3, best_of=3, **SETTINGS)[0]
     assert np.array_equal(kept.frames, each[int(errors[0].argmin())].frames)
-    assert kept.recipe["settings"]["best_of"] == 3 and kept.recipe["seed"] == 3
+    assert kept.recipe["settings"]["best_of"] == 3
+    assert kept.recipe["seed"] == 3
 
 
 def test_requests_do_not_change_each_others_choice(tiny):

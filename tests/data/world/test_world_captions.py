@@ -64,6 +64,18 @@ def test_training_never_sees_a_held_out_combination_and_the_probe_always_does():
     assert all(kept(scene["objects"][0]) for scene in scenes(200, held_out=True))
 
 
+def test_the_first_object_has_one_of_the_motions_that_were_asked_for():
+    firsts = {scene["objects"][0]["motion"] for scene in scenes(60, motions=("spins", "bounces"))}
+    assert firsts == {"spins", "bounces"}
+    assert len({thing["motion"] for scene in scenes(60, num_objects=2, motions=("spins",)) for thing in scene["objects"][1:]}) > 5
+
+
+@pytest.mark.parametrize("motions", [(), ("hops",)])
+def test_motions_that_the_world_does_not_know_are_refused(motions):
+    with pytest.raises(ValueError, match=r"motions=.*at least one of"):
+        scenes(1, motions=motions)
+
+
 def test_about_one_in_eleven_combinations_is_held_out_of_every_colour_shape_and_motion():
     table = np.array([[[is_held_out(c, s, m) for m in MOTIONS] for s in SHAPES] for c in COLOURS])
     assert table.mean() == pytest.approx(1 / 11, abs=0.01)

@@ -26,7 +26,7 @@ class Domain:
 
 PICTURES = {
     "shapes": Domain(
-        shapes_scene.draw_scene, shapes_paint.build_stack, {"held_out": None, "num_objects": None, "plain": False}
+        shapes_scene.draw_scene, shapes_paint.build_stack, {"held_out": None, "num_objects": None, "plain": False, "motions": None}
     ),
     "sky": Domain(sky.draw_scene, sky.build_stack),
     "figures": Domain(figures.draw_scene, figures.build_stack),

@@ -35,7 +35,8 @@ def draw(
     domain: one of `DOMAINS`.   num_frames: by default 16, a take 96.   frames: paint only these (a still is cheap).
     held_out: None as it comes, False (training) without held-out combinations, True with one in the first object.
     truth: compute every truth now, and not when it is first asked for.
-    options of `shapes`: `num_objects` 1 to 3; `plain` True for the plain grammar, plain colours and a camera at rest.
+    options of `shapes`: `num_objects` 1 to 3; `plain` True for the plain grammar, plain colours and a camera at rest; `motions` that the
+    first object may have.
     Raises ValueError for an unknown domain or option, and for a size in which nothing could be seen.
     """
     if domain not in DOMAINS:

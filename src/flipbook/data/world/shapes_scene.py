@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -27,17 +28,19 @@ _HELD_OUT = [combination for combination in _COMBINATIONS if is_held_out(*combin
 
 
 def draw_scene(
-    seed: int, canvas: tuple[float, float], *, held_out: bool | None, num_objects: int | None, plain: bool
+    seed: int, canvas: tuple[float, float], *, held_out: bool | None, num_objects: int | None, plain: bool, motions: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """The scene of a seed on a canvas of (width, height) in units of S."""
+    """The scene of a seed on a canvas of (width, height) in units of S.   motions: of the first object."""
     if num_objects not in (None, 1, 2, 3):
         raise ValueError(f"num_objects={num_objects}: a clip shows 1 to 3 objects. Try one of these, or None for any.")
+    if motions is not None and (not motions or set(motions) - set(MOTIONS)):
+        raise ValueError(f"motions={motions!r}: at least one of {', '.join(MOTIONS)}, or None for any.")
     rng = Random(_DOMAIN, seed)
     count = num_objects or rng.weighted((1, 2, 3), (0.45, 0.45, 0.10))
-    camera = not plain and count < 3 and rng.chance(0.065)
+    camera = not plain and count < 3 and rng.chance(0.065) and motions is None
     near = rng.chance(0.15)  # most clips keep their objects apart, some let one pass behind another
     for attempt in range(40):  # what finds no room is not squeezed in: ask for something else
-        request = _draw_request(rng, count, held_out, camera)
+        request = _draw_request(rng, count, held_out, camera, motions)
         scene, crowding = _lay_out(request, rng, canvas, camera=camera, plain=plain, near=near)
         if crowding <= (_PASSING if near or attempt >= 12 else _APART):
             break
@@ -62,14 +65,14 @@ def scene_from_caption(caption: str, seed: int, canvas: tuple[float, float] = (1
     return {"domain": "shapes", "seed": seed, **scene, "caption": compose_caption(scene)}
 
 
-def _draw_request(rng: Random, count: int, held_out: bool | None, camera: bool) -> Request:
+def _draw_request(rng: Random, count: int, held_out: bool | None, camera: bool, motions: Sequence[str] | None) -> Request:
     free = rng.shuffled(tuple(COLOURS))
     things: list[dict[str, Any]] = []
     while len(things) < count:
         if held_out and not things:
             colour, shape, motion = rng.choice(_HELD_OUT)
         else:
-            colour, shape, motion = free[0], rng.choice(SHAPES), rng.choice(MOTIONS)
+            colour, shape, motion = free[0], rng.choice(SHAPES), rng.choice(motions if motions and not things else MOTIONS)
         if (shape, motion) == ("circle", "spins") or (held_out is False and is_held_out(colour, shape, motion)):
             continue
         if camera and motion not in ("stays still", "spins", "turns", "orbits"):
