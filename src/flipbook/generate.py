@@ -185,6 +185,8 @@ def generate(
         raise ValueError(f"{len(seeds)} seeds for {len(requests)} videos: give one seed for each, or a single number.")
 
     videos: list[Video] = []
+    if ready.system.streaming is not None:
+        steps *= ready.system.streaming.chunks(settings.num_frames)
     steps = settings.num_inference_steps
     total = -(-len(requests) // batch_size) * steps
     for batch, start in enumerate(range(0, len(requests), batch_size)):
@@ -244,6 +246,10 @@ def sample_latents(
     """One batch of resolved requests to latents (B, C, T, h, w).
 
     Raises ValueError if the requests of the batch do not give the same frames.
+    if ready.system.streaming is not None:
+        from flipbook.streaming import stream_latents  # which is built on this module
+
+        return torch.cat(list(stream_latents(ready, requests, settings, seeds, on_step=on_step)), dim=2)
     """
     if settings.best_of > 1:
         return _best_latents(ready, requests, settings, seeds, on_step)

@@ -17,6 +17,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from torch.overrides import TorchFunctionMode
 
 from flipbook.hints import nearest
 from flipbook.interop.registry import from_config, to_config
+from flipbook.long.streaming import Streaming
 from flipbook.systems.base import System
 
 INDEX, CARD, SCHEDULER = "model_index.json", "card.json", "scheduler/scheduler_config.json"
@@ -105,9 +107,11 @@ def _system(folder: Path, dtype: torch.dtype, device: torch.device | str, public
         return load_pipeline(folder, dtype=dtype, device=device, **public)
     if public:
         raise ValueError(f"{folder} is a folder of flipbook's own: {', '.join(public)} is for folders of public pipelines. Leave it out.")
-    parts = {
+    parts: dict[str, Any] = {
         part: _read_part(folder / sub, weights, dtype).to(device) for part, (sub, weights) in PARTS.items() if sub in index or part not in OPTIONAL
     }
+    if "streaming" in index:
+        parts["streaming"] = _streaming(index["streaming"], folder)
     return composed(
         str(index.get("method", "")),
         name=str(index.get("name", folder.name)),
@@ -133,6 +137,13 @@ def composed(method: str, *, process: Any, **fields: Any) -> System:
     system: System = module.compose(**fields)
     system.process = process
     return system
+
+
+def _streaming(values: dict[str, Any], folder: Path) -> Streaming:
+    try:
+        return Streaming(**values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{folder / INDEX}: streaming={values!r} does not say how a causal model streams ({error}). Copy the folder again.") from error
 
 
 def model_folder(name_or_folder: str | Path) -> Path:
@@ -232,6 +243,7 @@ def _write_folder(system: System, folder: Path, dtype: torch.dtype | None) -> No
 
     index: dict[str, Any] = {"_class_name": "System", "_flipbook_version": __version__, "name": system.name}
     index |= {"method": system.method} if system.method else {}
+    index |= {"streaming": asdict(system.streaming)} if system.streaming else {}
     for part, network in system.parts.items():
         sub, weights = PARTS[part]
         (folder / sub).mkdir()

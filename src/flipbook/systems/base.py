@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from flipbook.conditions import TEXT_AND_FRAMES, Entrance
 from flipbook.data.batch import INDEX_FPS
 from flipbook.guidance import Weight
+from flipbook.long.streaming import Streaming
 from flipbook.process.matrix import noise_levels
 from flipbook.process.process import Process
 
@@ -102,6 +103,7 @@ class System:
         numbers 0, 1, 2, ..., as public networks have them.
     method: its file's name in `SYSTEMS`; a saved folder is composed again by that file. "": by no file.
     """
+    streaming: what its denoiser was taught to remember, if it is causal: it makes its clips chunk by chunk, of any length. None: it is not.
 
     name: str
     denoiser: Denoiser
@@ -120,6 +122,7 @@ class System:
     index_fps: float | None = INDEX_FPS
     method: str = ""
 
+    streaming: Streaming | None = None
     @property
     def parts(self) -> dict[str, nn.Module]:
         """The networks by name, as they are saved and trained."""
