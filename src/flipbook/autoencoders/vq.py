@@ -85,7 +85,7 @@ class VQAutoencoder(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """What the encoder says of a clip, before it is rounded to codes: (B, D, T/p_t, H/p, W/p)."""
-        self.latent_frames(x.shape[2])
+        self.latent_ends(x.shape[2])
         check_sides(x, self.stride)
         return self.encoder(in_own_dtype(self, x))
 
@@ -93,11 +93,11 @@ class VQAutoencoder(nn.Module):
         """Frames of vectors as they are, without a look into the codebook: where gradients are wanted."""
         return self.decoder(in_own_dtype(self, vectors))
 
-    def latent_frames(self, num_frames: int) -> int:
-        """Latent frames of a clip. Raises ValueError for other lengths than multiples of pack[0], with the two nearest legal ones."""
+    def latent_ends(self, num_frames: int) -> tuple[int, ...]:
+        """The last frame of each latent one. Raises ValueError for other lengths than multiples of pack[0], with the two nearest legal ones."""
         pack = self.config.pack[0]
         if num_frames >= pack and num_frames % pack == 0:
-            return num_frames // pack
+            return tuple(range(pack - 1, num_frames, pack))
         low = num_frames // pack * pack
         nearest = f"{low} or {low + pack}" if low else f"{pack}"
         raise ValueError(f"num_frames={num_frames}: this autoencoder packs {pack} frames in a latent one. Try num_frames={nearest}.")

@@ -12,6 +12,7 @@ from typing import Any
 from flipbook.hints import nearest
 
 CLASSES: dict[str, str] = {
+    "CodeTransformer": "flipbook.baselines.code_transformer",
     "DiT": "flipbook.denoisers.dit",
     "FrameAutoencoder": "flipbook.autoencoders.frame",
     "KLAutoencoder": "flipbook.autoencoders.kl",

@@ -63,6 +63,7 @@ class Objective(Protocol):
 OBJECTIVES: dict[str, str | Callable[[Any, Mapping[str, Any]], Objective]] = {
     "denoising": "flipbook.objectives.denoising",
     "autoencoding": "flipbook.objectives.autoencoding",
+    "codes": "flipbook.objectives.codes",
     "conditioned": "flipbook.objectives.conditioned",
     "decoding": "flipbook.objectives.decoding",
     "prior": "flipbook.objectives.prior",
