@@ -24,7 +24,6 @@ from flipbook.conditions import Condition, Inputs, Request, Size, as_requests, b
 from flipbook.guidance import guide
 from flipbook.hints import nearest
 from flipbook.interop.folder import card_hash, weights_hash
-from flipbook.nn.causal import latent_frames
 from flipbook.nn.doors import Doors
 from flipbook.process.matrix import from_strength
 from flipbook.process.noise import NoiseSource
@@ -185,9 +184,9 @@ def generate(
         raise ValueError(f"{len(seeds)} seeds for {len(requests)} videos: give one seed for each, or a single number.")
 
     videos: list[Video] = []
+    steps = settings.num_inference_steps
     if ready.system.streaming is not None:
         steps *= ready.system.streaming.chunks(settings.num_frames)
-    steps = settings.num_inference_steps
     total = -(-len(requests) // batch_size) * steps
     for batch, start in enumerate(range(0, len(requests), batch_size)):
         chunk = slice(start, start + batch_size)
@@ -246,11 +245,11 @@ def sample_latents(
     """One batch of resolved requests to latents (B, C, T, h, w).
 
     Raises ValueError if the requests of the batch do not give the same frames.
+    """
     if ready.system.streaming is not None:
         from flipbook.streaming import stream_latents  # which is built on this module
 
         return torch.cat(list(stream_latents(ready, requests, settings, seeds, on_step=on_step)), dim=2)
-    """
     if settings.best_of > 1:
         return _best_latents(ready, requests, settings, seeds, on_step)
     system, device = ready.system, ready.device
@@ -320,9 +319,8 @@ def level_matrix(system: System, settings: Settings, inputs: Inputs) -> Tensor:
 
 def frame_index(system: System, settings: Settings) -> Tensor:
     """(T,) where each latent frame stands in time, as the system's denoiser counts it."""
-    stride = time_stride(system)
-    index = torch.arange(latent_frames(settings.num_frames, stride), dtype=torch.float32)
-    return index if system.index_fps is None else index * stride / settings.fps * system.index_fps
+    ends = torch.tensor(system.latent_ends(settings.num_frames), dtype=torch.float32)
+    return torch.arange(len(ends), dtype=torch.float32) if system.index_fps is None else ends / settings.fps * system.index_fps
 
 
 def first_state(system: System, inputs: Inputs, levels: Tensor, noise: Tensor) -> Tensor:
@@ -343,7 +341,7 @@ def settle(system: System, **asked: Any) -> Settings:
         raise ValueError(
             f"num_frames={settings.num_frames}: a video has at least one frame. Try {system.defaults['num_frames']}."
         )
-    latent_frames(settings.num_frames, time_stride(system))
+    system.latent_ends(settings.num_frames)
     if not 0 < settings.fps <= 1000:
         raise ValueError(f"fps={settings.fps}: frames per second are above 0. Try {system.defaults['fps']}.")
     multiple = side_multiple(system)
@@ -376,14 +374,8 @@ def latent_shape(system: System, size: Size) -> tuple[int, int, int, int]:
     """(C, T, h, w) of the latents of a clip."""
     parts: dict[str, Any] = dict(system.parts)
     stride = parts["autoencoder"].stride
-    frames = latent_frames(size.num_frames, time_stride(system))
+    frames = len(system.latent_ends(size.num_frames))
     return parts["denoiser"].config.in_channels, frames, size.height // stride, size.width // stride
-
-
-def time_stride(system: System) -> int:
-    """Frames of a latent frame behind the first, which stands alone; 1 for autoencoders that keep frames apart."""
-    parts: dict[str, Any] = dict(system.parts)
-    return getattr(parts["autoencoder"], "time_stride", 1)
 
 
 def frames_hash(frames: np.ndarray) -> str:

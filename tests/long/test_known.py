@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,8 +11,9 @@ from flipbook.autoencoders.pixels import Pixels, PixelsConfig
 from flipbook.conditions import Size, empty_inputs
 from flipbook.long.known import Known, blended, by_channels, held, known_by_frames, masked, noised, plain, resized
 from flipbook.process import Cosine, Process
+from flipbook.systems.base import System
 
-SYSTEM = SimpleNamespace(autoencoder=Pixels(PixelsConfig(patch=1, scale=1.0)), process=Process(Cosine(), "v"))
+SYSTEM = System(name="test", denoiser=None, autoencoder=Pixels(PixelsConfig(patch=1, scale=1.0)), text_encoder=None, process=Process(Cosine(), "v"))
 
 
 def inputs(frames=9, side=4, seeds=(5,)):

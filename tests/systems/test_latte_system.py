@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 
+from clips import batch
 from flipbook import systems
 from flipbook.conditions import Text, resolve
 from flipbook.generate import generate, latent_shape, prepare, sample_latents, settle
 from flipbook.interop.folder import from_pretrained, save_pretrained
 from flipbook.interop.public import read_network, write_network
+from flipbook.objectives.base import build_objective
 from flipbook.process.noise import initial_noise
 from latte_folders import FRAMES, write_latte
 from public_folders import randomised
@@ -82,3 +85,18 @@ def test_a_tiny_one_makes_a_video_and_comes_back_from_its_folder(tmp_path):
     (again,) = generate(from_pretrained(tmp_path / "model"), "a red circle", **settings)
     assert (again.frames == video.frames).all()
     assert latent_shape(system, settle(system, num_frames=3, height=32, width=32))[1] == 3
+
+
+@pytest.mark.parametrize("stills", [1, 3])
+def test_images_behind_a_clip_with_sentences_of_their_own_lose_what_they_would_alone(stills):
+    torch.manual_seed(0)
+    system = systems.build("latte", tiny=True)
+    randomised(system.denoiser)
+    system.denoiser.requires_grad_(True)
+    data, seeds = batch(), [11, 12, 13, 14]
+    loss = {form: build_objective("conditioned", system, {"stills": stills, "form": form}).loss(data, seeds).loss for form in ("append", "separate")}
+    torch.testing.assert_close(loss["append"], loss["separate"], atol=1e-5, rtol=1e-5)
+    changed = replace(data, captions=["a blue square", *data.captions[1:]])
+    other = build_objective("conditioned", system, {"stills": stills}).loss(changed, seeds).loss
+    assert (other - loss["append"])[0].abs() > 1e-5
+    torch.testing.assert_close(other[1:], loss["append"][1:], atol=1e-5, rtol=1e-5)

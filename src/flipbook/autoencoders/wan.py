@@ -109,13 +109,16 @@ class WanAutoencoder(nn.Module):
         """The frames of a clip whose normalised latents come in pieces of any length."""
         cache = FeatureCache()
         for z in pieces:
-            raw = z * self.latent_std.to(z) + self.latent_mean.to(z)
-            yield self.decoder(_channels_last(self.post_quant(raw)), cache).clamp(-1.0, 1.0)
+            yield self.frames(z * self.latent_std.to(z) + self.latent_mean.to(z), cache).clamp(-1.0, 1.0)
 
     def posterior(self, x: Tensor, cache: FeatureCache | None = None) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the raw latents of a clip or, with its cache, of its next piece."""
         mean, log_var = self.quant(self.encoder(_channels_last(x), cache)).chunk(2, dim=1)
         return mean, log_var.clamp(-30.0, 20.0)
+
+    def frames(self, raw: Tensor, cache: FeatureCache | None = None) -> Tensor:
+        """Frames from raw latents of a clip or, with its cache, of its next piece; nothing is cut off."""
+        return self.decoder(_channels_last(self.post_quant(raw)), cache)
 
     def _normalised(self, raw: Tensor) -> Tensor:
         return (raw - self.latent_mean.to(raw)) / self.latent_std.to(raw)

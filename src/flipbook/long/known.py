@@ -17,6 +17,7 @@ from torch import Tensor
 
 from flipbook.conditions import Condition, Entrance, Inputs, Request, first_of
 from flipbook.data.seeds import derive_seed
+from flipbook.nn.causal import latent_mask
 from flipbook.process.noise import initial_noise
 from flipbook.process.process import expand_t
 from flipbook.shapes import fold_frames, unfold_frames
@@ -137,14 +138,15 @@ def noised(system: System, requests: Sequence[Known | None], inputs: Inputs) -> 
     for row, (given, seed) in enumerate(zip(requests, inputs.seeds, strict=True)):
         if given is None or given.places == ():
             continue
-        places = list(range(like.shape[2]) if given.places is None else given.places)
-        if len(places) != given.frames.shape[1] or not 0 <= min(places) <= max(places) < like.shape[2]:
+        places = list(range(inputs.size.num_frames) if given.places is None else given.places)
+        if len(places) != given.frames.shape[1] or not 0 <= min(places) <= max(places) < inputs.size.num_frames:
             raise ValueError(
-                f"{given.frames.shape[1]} known frames at places {places} do not fit a clip of {like.shape[2]} frames. "
+                f"{given.frames.shape[1]} known frames at places {places} do not fit a clip of {inputs.size.num_frames} frames. "
                 "Give one place within the clip for each frame."
             )
         pixels = resized(given.frames[None].to(like.device), inputs.size.height, inputs.size.width)
-        z = system.autoencoder.encode(pixels).to(like.dtype)                # (1, C, K, h, w)
+        z, places = _encoded(system, pixels, places, inputs.size.num_frames)
+        z = z.to(like.dtype)                                                # (1, C, K', h, w)
         if given.level > 0:
             t = torch.full((1,), given.level, device=like.device)
             eps = initial_noise(like.shape[1:], [derive_seed(seed, "known")]).to(like)[:, :, places]    # noise belongs to a place
@@ -153,6 +155,29 @@ def noised(system: System, requests: Sequence[Known | None], inputs: Inputs) -> 
         mask[row, :, places] = 1.0
         levels[row] = given.level if given.declared is None else given.declared
     return known, mask, levels
+
+
+def _encoded(system: System, pixels: Tensor, places: list[int], num_frames: int) -> tuple[Tensor, list[int]]:
+    """Known frames (1, 3, K, H, W) to their latents and the places of those among the clip's latent frames.
+
+    An autoencoder that packs frames together sees them in a clip that is gray elsewhere; a latent frame is known if all that it packs is.
+    Raises ValueError for frames that fill no whole latent frames.
+    """
+    ends = system.latent_ends(num_frames)
+    if len(ends) == num_frames:
+        return system.autoencoder.encode(pixels), places
+    known = torch.zeros(1, num_frames, dtype=torch.bool)
+    known[:, places] = True
+    packed = latent_mask(known, ends)[0]
+    if int(known.sum()) != sum(end - start for start, end, whole in zip((-1, *ends[:-1]), ends, packed, strict=True) if whole):
+        raise ValueError(
+            f"known frames {places} fill no whole latent frames: the autoencoder packs frames up to {', '.join(map(str, ends))}. "
+            f"Try the first {ends[min(1, len(ends) - 1)] + 1} frames."
+        )
+    clip = pixels.new_zeros(*pixels.shape[:2], num_frames, *pixels.shape[3:])
+    clip[:, :, places] = pixels
+    found = packed.nonzero().flatten().tolist()
+    return system.autoencoder.encode(clip)[:, :, found], found
 
 
 def resized(video: Tensor, height: int, width: int) -> Tensor:

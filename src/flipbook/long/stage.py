@@ -46,22 +46,22 @@ def sample_stage(
     shared_noise: all frames of a clip begin with, and are fed, the same noise.
     """
     device, batch, stride = next(system.denoiser.parameters()).device, len(requests), system.autoencoder.stride
-    latent = (system.denoiser.config.in_channels, num_frames, height // stride, width // stride)
+    ends = torch.tensor(system.latent_ends(num_frames), dtype=torch.float32, device=device)
+    latent = (system.denoiser.config.in_channels, len(ends), height // stride, width // stride)
     size = Size(num_frames=num_frames, fps=fps, height=height, width=width)
     inputs, doors = branches(system.conditions, system, requests, empty_inputs(size, latent, seeds, device))
     places = {tuple(row.nonzero().flatten().tolist()) for row in inputs.is_given}
     if len(places) > 1:
         raise ValueError(f"the clips of one batch have different given frames, {sorted(places)}. Run them one by one.")
-    matrix = system.levels(num_inference_steps, num_frames, given=places.pop())
+    matrix = system.levels(num_inference_steps, len(ends), given=places.pop())
     matrix = from_strength(matrix, strength)
-    rate = 1.0 if system.index_fps is None else system.index_fps / fps
-    index = torch.arange(num_frames, dtype=torch.float32, device=device) * rate
+    index = torch.arange(len(ends), dtype=torch.float32, device=device) if system.index_fps is None else ends * system.index_fps / fps
 
     def branch(doors: Doors) -> Denoise:
         constant = system.denoiser.prepare(doors.to(device, torch.float32))
         return system.process.denoiser(system.denoiser, constant, frame_is_given=inputs.is_given, frame_index=index.expand(batch, -1))
 
-    scale = system.guidance(guidance_scale, num_frames)
+    scale = system.guidance(guidance_scale, len(ends))
     weights = [(name, 1.0 if i == 0 else scale) for i, name in enumerate(doors)]
     denoise = guide({name: branch(d) for name, d in doors.items()}, weights, process=system.process)
     noise, path, steps = NoiseSource(latent, seeds, shared=shared_noise), system.process.path, len(matrix) - 1

@@ -6,6 +6,8 @@ outputs are those of the whole clip. A frame that has no past sees zeros there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -53,6 +55,17 @@ def with_past(layer: nn.Module, x: Tensor, frames: int, cache: FeatureCache | No
     if cache is not None:
         cache.keep(layer, x[:, :, -frames:])
     return x
+
+
+def latent_ends(num_frames: int, time_stride: int) -> tuple[int, ...]:
+    """The last frame that each latent frame packs: 0, time_stride, 2 time_stride, ... Raises ValueError as `latent_frames` does."""
+    return tuple(range(0, latent_frames(num_frames, time_stride) * time_stride, time_stride))
+
+
+def latent_mask(frames: Tensor, ends: Sequence[int]) -> Tensor:
+    """Which latent frames are packed of marked frames alone: bool (B, T) to (B, T'), with the last frame of each latent one."""
+    starts = [0, *(end + 1 for end in ends[:-1])]
+    return torch.stack([frames[:, start : end + 1].all(1) for start, end in zip(starts, ends, strict=True)], dim=1)
 
 
 def latent_frames(num_frames: int, time_stride: int) -> int:

@@ -40,7 +40,7 @@ class PatternAttention(nn.Module):
 
 
 class TextAttention(nn.Module):
-    """Every token of a clip reads the rows of its text."""
+    """Every token of a clip reads the rows of its text, or those of its frame's own text."""
 
     def __init__(self, dim: int, num_heads: int, text_dim: int | None = None):
         super().__init__()
@@ -48,14 +48,19 @@ class TextAttention(nn.Module):
         self.q, self.kv, self.out = nn.Linear(dim, dim), nn.Linear(text_dim or dim, 2 * dim), nn.Linear(dim, dim)
 
     def keys_values(self, rows: Tensor) -> KeysValues:
-        """Rows (B, L, D) to keys and values, (B, L, heads, head_dim) each."""
-        k, v = self.kv(rows).unflatten(-1, (2, self.num_heads, -1)).unbind(2)
+        """Rows (B, L, D), or (B, T, L, D) of texts for each frame, to keys and values, (..., L, heads, head_dim) each."""
+        k, v = self.kv(rows).unflatten(-1, (2, self.num_heads, -1)).unbind(-3)
         return k, v
 
     def forward(self, x: Tensor, text: KeysValues, mask: Tensor | None) -> Tensor:
-        """mask: (B, L) bool, True = may be read."""
-        q = self.q(x).flatten(1, 2).unflatten(-1, (self.num_heads, -1))
-        return self.out(softmax_attention(q, *text, None if mask is None else mask[:, None, None]).reshape(x.shape))
+        """mask: (B, L) or (B, T, L) bool, True = may be read."""
+        q, (k, v) = self.q(x).unflatten(-1, (self.num_heads, -1)), text         # (B, T, S, heads, head_dim)
+        if k.dim() == 5:                                                    # by frame
+            q, k, v = (part.flatten(0, 1) for part in (q, k, v))
+            mask = None if mask is None else mask.flatten(0, 1)
+        else:
+            q = q.flatten(1, 2)
+        return self.out(softmax_attention(q, k, v, None if mask is None else mask[:, None, None]).reshape(x.shape))
 
 
 class Block(nn.Module):

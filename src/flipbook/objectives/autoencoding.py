@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,31 @@ class AutoencodingOptions:
     statistics: float = 0.01
 
 
+class Statistics(nn.Module):
+    """Mean and deviation of each latent channel, (C, 1, 1, 1), as buffers that a checkpoint keeps."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.register_buffer("latent_mean", torch.zeros(channels, 1, 1, 1))
+        self.register_buffer("latent_std", torch.ones(channels, 1, 1, 1))
+
+
 class Autoencoding:
-    """|x - x^|_1 + edges |grad x - grad x^|_1 + kl KL(q(z|x), N(0, 1)), arXiv:2112.10752 without the adversary."""
+    """|x - x^|_1 + edges |grad x - grad x^|_1 + kl KL(q(z|x), N(0, 1)), arXiv:2112.10752 without the adversary.
+
+    Autoencoders that keep frames apart see them one by one, others see clips. The latent normaliser follows what is measured; where it
+    stands in the autoencoder's config, and not among its weights, the saved config has it.
+    """
 
     def __init__(self, system: System, options: AutoencodingOptions):
         self.system, self.options = system, options
         for name, part in system.parts.items():
             part.requires_grad_(name == "autoencoder")
         self._trainable = nn.ModuleDict({"autoencoder": system.autoencoder})
+        self._packs = getattr(system.autoencoder, "time_stride", 1) > 1
+        self._measured: Any = system.autoencoder
+        if "latent_mean" not in system.autoencoder.state_dict():
+            self._measured = self._trainable["statistics"] = Statistics(system.autoencoder.config.latent_channels)
 
     def trainable(self) -> nn.Module:
         return self._trainable
@@ -43,27 +60,27 @@ class Autoencoding:
     def loss(self, batch: Batch, seeds: Sequence[int], *, t: Tensor | None = None) -> Losses:
         autoencoder, options = self.system.autoencoder, self.options
         b = len(batch)
-        frames = fold_frames(batch.video)                                              # (B T, 3, H, W)
+        frames = batch.video if self._packs else fold_frames(batch.video)              # (B, 3, T, H, W), or (B T, 3, H, W)
         mean, log_var = autoencoder.posterior(frames)
         mean, log_var = mean.float(), log_var.float()
-        shape = unfold_frames(mean, b).shape[1:]
+        shape = mean.shape[1:] if self._packs else unfold_frames(mean, b).shape[1:]
         eps = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]).to(mean)
-        out = autoencoder.frames(mean + (0.5 * log_var).exp() * fold_frames(eps)).float()
+        out = autoencoder.frames(mean + (0.5 * log_var).exp() * (eps if self._packs else fold_frames(eps))).float()
         if torch.is_grad_enabled():
             self._follow(mean)
-        pixels = (out - frames).abs().mean((1, 2, 3))
-        edges = sum((out.diff(dim=d) - frames.diff(dim=d)).abs().mean((1, 2, 3)) for d in (2, 3))
-        kl = 0.5 * (mean.square() + log_var.exp() - 1.0 - log_var).mean((1, 2, 3))
+        pixels = (out - frames).abs().flatten(1).mean(1)
+        edges = sum((out.diff(dim=d) - frames.diff(dim=d)).abs().flatten(1).mean(1) for d in (-2, -1))
+        kl = 0.5 * (mean.square() + log_var.exp() - 1.0 - log_var).flatten(1).mean(1)
         loss = (pixels + options.edges * edges + options.kl * kl).view(b, -1).mean(1)
-        mse = (out - frames).square().mean((1, 2, 3)).view(b, -1).mean(1)
+        mse = (out - frames).square().flatten(1).mean(1).view(b, -1).mean(1)
         return Losses(loss=loss, parts={"psnr": (10 * torch.log10(4.0 / mse)).detach(), "kl": kl.view(b, -1).mean(1).detach()})
 
     def _follow(self, mean: Tensor) -> None:
         """Move the latent normaliser towards this batch's statistics."""
-        autoencoder, rate = self.system.autoencoder, self.options.statistics
-        with torch.no_grad():
-            autoencoder.latent_mean.lerp_(mean.mean((0, 2, 3)), rate)
-            autoencoder.latent_std.lerp_(mean.std((0, 2, 3)), rate)
+        rows, rate = mean.detach().transpose(0, 1).flatten(1), self.options.statistics
+        for name, value in (("latent_mean", rows.mean(1)), ("latent_std", rows.std(1))):
+            kept: Tensor = getattr(self._measured, name)
+            kept.lerp_(value.view_as(kept), rate)
 
     @torch.no_grad()
     def samples(self, batch: Batch, prompts: Sequence[str], seed: int) -> Tensor | None:
@@ -74,6 +91,10 @@ class Autoencoding:
     def save(self, folder: Path) -> None:
         from flipbook.interop.folder import save_pretrained
 
+        autoencoder = self.system.autoencoder
+        if self._measured is not autoencoder:
+            numbers = {name: tuple(getattr(self._measured, name).flatten().tolist()) for name in ("latent_mean", "latent_std")}
+            autoencoder.config = replace(autoencoder.config, **numbers)
         save_pretrained(self.system, folder)
 
 

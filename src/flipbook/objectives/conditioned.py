@@ -25,6 +25,7 @@ from flipbook.conditions import Request, Size, Text
 from flipbook.data.batch import Batch
 from flipbook.data.seeds import derive_seed
 from flipbook.long.known import Shown
+from flipbook.nn.causal import latent_mask
 from flipbook.nn.doors import Doors
 from flipbook.objectives.base import Losses
 from flipbook.objectives.denoising import even_shares
@@ -112,8 +113,9 @@ class Conditioned:
                 f"form='ranks' gives {options.still_ranks} of {size} process(es) stills and needs more processes than that. "
                 "Start it with torchrun, or try form='separate'."
             )
-        if options.stills and "image_only" not in inspect.signature(system.denoiser.forward).parameters:
-            raise ValueError(f"{type(system.denoiser).__name__} cannot keep stills apart from clips. Try stills=0.")
+        self._has_switch = "image_only" in inspect.signature(system.denoiser.forward).parameters
+        if options.stills and options.form == "append" and not self._has_switch:
+            raise ValueError(f"{type(system.denoiser).__name__} cannot keep stills apart from clips in one call. Try form='separate', or stills=0.")
 
     def trainable(self) -> nn.Module:
         return self._trainable
@@ -156,9 +158,12 @@ class Conditioned:
             frame = [int(torch.randint(video.shape[2], (), generator=chance)) for chance in chances]
             video = torch.stack([one[:, [f]] for one, f in zip(video, frame, strict=True)])
             index = torch.stack([one[[f]] for one, f in zip(index, frame, strict=True)])
+        ends = system.latent_ends(video.shape[2])
+        if len(ends) < video.shape[2]:                                                         # frames are packed together: places of latent ones
+            index = index[:, list(ends)] if system.index_fps else torch.arange(float(len(ends))).expand(len(chosen), -1)
         with torch.no_grad():
-            z0 = system.autoencoder.encode(video).float()                                      # (N, C, T, h, w)
-        known = [options.known.of(clip, chance) if options.known else None for clip, chance in zip(video, chances, strict=True)]
+            z0 = system.autoencoder.encode(video).float()                                      # (N, C, T, h, w), T latent frames
+        known = [options.known.of(clip, chance, ends) if options.known else None for clip, chance in zip(video, chances, strict=True)]
         texts = [Text("" if drop or wordless else batch.captions[row]) for row, drop in zip(chosen, drops, strict=True)]
         requests: list[Request] = [(text, *(() if one is None else (one,))) for text, one in zip(texts, known, strict=True)]
         if options.shown:
@@ -180,10 +185,11 @@ class Conditioned:
         levels = z0.new_tensor([0.0 if one is None else one.level for one in known])
         frame_t = torch.where(inputs.is_given, levels[:, None], t[list(chosen)].to(z0)[:, None])
         x = torch.where(inputs.is_given[:, None, :, None, None], inputs.given, system.process.add_noise(z0, eps, frame_t))
-        hidden = torch.ones_like(inputs.is_given)
+        seen = torch.zeros(len(chosen), video.shape[2], dtype=torch.bool, device=z0.device)
         for n, one in enumerate(known):
             if one is not None and one.places is not None:
-                hidden[n, list(one.places)] = False
+                seen[n, list(one.places)] = True
+        hidden = ~latent_mask(seen, ends)
         return Rows(
             z0=z0, eps=eps, x=x, t=frame_t, is_given=inputs.is_given, index=index.to(z0.device), counts=hidden,
             still=torch.full_like(inputs.is_given, still), doors=inputs.doors,
@@ -192,7 +198,7 @@ class Conditioned:
     def predict(self, rows: Rows, x: Tensor | None = None, t: Tensor | None = None, doors: Doors | None = None) -> Tensor:
         """The network's answer for rows, or for other states and levels of the same rows."""
         x, t = rows.x if x is None else x, rows.t if t is None else t
-        switch = {"image_only": rows.still} if rows.still.any() else {}
+        switch = {"image_only": rows.still} if self._has_switch and rows.still.any() else {}
         return self.system.denoiser(
             self.system.process.network_input(x, t), self.system.process.network_time(t), rows.doors if doors is None else doors,
             frame_is_given=rows.is_given, frame_index=rows.index, **switch,
@@ -237,7 +243,8 @@ class Conditioned:
         made = []
         for n, prompt in enumerate(prompts):
             chance = torch.Generator().manual_seed(derive_seed(seed, "conditions", n))
-            known = self.options.known.of(batch.video[n % len(batch)], chance) if self.options.known else None
+            ends = self.system.latent_ends(num_frames)
+            known = self.options.known.of(batch.video[n % len(batch)], chance, ends) if self.options.known else None
             made.append(sample_stage(
                 self.system, [(Text(prompt), *(() if known is None else (known,)))], num_frames=num_frames,
                 fps=float(batch.fps[0]), height=height, width=width, seeds=[derive_seed(seed, n)],

@@ -56,9 +56,10 @@ class Denoising:
     def loss(self, batch: Batch, seeds: Sequence[int], *, t: Tensor | None = None) -> Losses:
         """One denoising step. Everything random about sample b comes from seeds[b] and its number batch.index[b]."""
         system, options = self.system, self.options
-        draws = [Draw.of(seed, batch.video.shape[2], options) for seed in seeds]
+        ends = system.latent_ends(batch.video.shape[2])
         with torch.no_grad():
-            z0 = system.autoencoder.encode(batch.video).float()                        # (B, C, T, h, w)
+            z0 = system.autoencoder.encode(batch.video).float()                        # (B, C, T, h, w), T latent frames
+        draws = [Draw.of(seed, z0.shape[2], options) for seed in seeds]
         eps = torch.stack([torch.randn(z0.shape[1:], generator=torch.Generator().manual_seed(seed)) for seed in seeds]).to(z0)
         if t is None:
             t = self._times(batch.index, seeds).to(z0)
@@ -69,7 +70,7 @@ class Denoising:
         tokens, mask = system.text_encoder.encode(captions)
         prediction = system.denoiser(
             system.process.network_input(x, t_frame), system.process.network_time(t_frame), Doors(tokens=tokens, token_mask=mask),
-            frame_is_given=given, frame_index=batch.frame_index.to(z0.device),
+            frame_is_given=given, frame_index=self._index(batch, ends).to(z0.device),
         )
         error = (prediction.float() - system.process.target(z0, eps, t_frame)).square().mean((1, 3, 4))   # (B, T)
         wanted = (~given).float()
@@ -79,6 +80,11 @@ class Denoising:
             parts["labels"] = self._teller.loss([sample.get("labels", {}) for sample in batch.extra])
             loss = loss + options.labels * parts["labels"]
         return Losses(loss=loss, t=t, parts=parts)
+
+    def _index(self, batch: Batch, ends: Sequence[int]) -> Tensor:
+        """(B, T) where each latent frame stands in time: where the last frame stands that it packs."""
+        index = batch.frame_index[:, list(ends)]
+        return index if self.system.index_fps else torch.arange(float(len(ends))).expand_as(index)
 
     def _times(self, index: Sequence[int], seeds: Sequence[int]) -> Tensor:
         """Noise levels that fill [0, 1] evenly over neighbouring samples: steps of the golden ratio, then jitter by seed."""
@@ -97,10 +103,10 @@ class Denoising:
         from flipbook.samplers import SAMPLERS
 
         system, defaults = self.system, self.system.defaults
-        n, frames = len(prompts), batch.video.shape[2]
+        n = len(prompts)
         shape = system.autoencoder.encode(batch.video[:1]).shape[1:]
         x = initial_noise(shape, [derive_seed(seed, i) for i in range(n)])
-        index = batch.frame_index[:1].expand(n, frames)
+        index = self._index(batch, system.latent_ends(batch.video.shape[2]))[:1].expand(n, -1)
 
         def branch(captions: Sequence[str]) -> Any:
             tokens, mask = system.text_encoder.encode(list(captions))
@@ -108,7 +114,7 @@ class Denoising:
             return system.process.denoiser(system.denoiser, doors, frame_index=index)
 
         denoise = guide({"uncond": branch([""] * n), "text": branch(prompts)}, [("uncond", 1.0), ("text", defaults["guidance_scale"])])
-        matrix = noise_levels(defaults["num_inference_steps"], frames)
+        matrix = noise_levels(defaults["num_inference_steps"], shape[1])
         z = SAMPLERS[defaults["sampler"]](denoise, x, system.process.path, matrix)
         return system.autoencoder.decode(z.to(x.dtype)).float()
 

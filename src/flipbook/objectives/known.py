@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -15,7 +16,7 @@ Take = Literal["small", "keys", "ends", "first", "some"]
 
 @dataclass(frozen=True, kw_only=True)
 class KnownFrames:
-    """How known frames are taken from a clip.
+    """How known frames are taken from a clip. Where an autoencoder packs frames together, its latent frames are what is counted here.
 
     take:   "small" all frames, `factor` times smaller (spatial super-resolution);
             "keys"  every `gap`-th frame (temporal super-resolution);
@@ -41,8 +42,11 @@ class KnownFrames:
         if not 0 <= self.levels[0] <= self.levels[1] <= 1:
             raise ValueError(f"known.levels={self.levels}: two noise levels, 0 <= first <= last <= 1. Try [0, 0.5].")
 
-    def of(self, video: Tensor, generator: torch.Generator) -> Known | None:
-        """What is known of (3, T, H, W); None if nothing is. Stills are told their small picture, and no frames."""
+    def of(self, video: Tensor, generator: torch.Generator, ends: Sequence[int] | None = None) -> Known | None:
+        """What is known of (3, T, H, W); None if nothing is. Stills are told their small picture, and no frames.
+
+        ends: the last frame of each latent frame, if those are packed of several (`System.latent_ends`).
+        """
         share, level, kind = torch.rand(3, generator=generator).tolist()
         level = self.levels[0] + (self.levels[1] - self.levels[0]) * level
         if share >= self.share:
@@ -50,7 +54,9 @@ class KnownFrames:
         if self.take == "small":
             height, width = (side // self.factor for side in video.shape[-2:])
             return Known(frames=resized(video[None], height, width)[0], level=level)
-        places = self._places(video.shape[1], kind, generator)
+        ends = range(video.shape[1]) if ends is None else ends
+        chosen = self._places(len(ends), kind, generator)
+        places = tuple(frame for place in chosen for frame in range(ends[place - 1] + 1 if place else 0, ends[place] + 1))
         return Known(frames=video[:, list(places)], places=places, level=level) if places else None
 
     def _places(self, num_frames: int, kind: float, generator: torch.Generator) -> tuple[int, ...]:

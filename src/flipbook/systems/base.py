@@ -17,6 +17,7 @@ from flipbook.conditions import TEXT_AND_FRAMES, Entrance
 from flipbook.data.batch import INDEX_FPS
 from flipbook.guidance import Weight
 from flipbook.long.streaming import Streaming
+from flipbook.nn.causal import latent_ends
 from flipbook.process.matrix import noise_levels
 from flipbook.process.process import Process
 
@@ -87,7 +88,8 @@ class Stage:
 class System:
     """denoiser + autoencoder + encoders + process, and how a request becomes a run of them.
 
-    autoencoder: encode (B, 3, T, H, W) -> (B, C, T, H/s, W/s) and decode back; `autoencoder.stride` is s.
+    autoencoder: encode (B, 3, T, H, W) -> (B, C, T', H/s, W/s) and decode back; `autoencoder.stride` is s. T' = T, or by `time_stride` or
+        `latent_ends` of an autoencoder that packs frames together.
     text_encoder: encode(list of sentences) -> rows (B, L, D) and mask (B, L). None: the system reads no text.
     image_encoder: encode(images (B, 3, H, W) in [-1, 1]) -> rows (B, L, D), for systems that read pictures as tokens.
     process: the noise path and what the denoiser predicts.
@@ -101,9 +103,9 @@ class System:
     x0_hook: (x0, step) -> x0 on every prediction, for systems that clamp it.
     index_fps: frame indices count frames of a clip at this rate, so that time keeps its meaning at any fps; None: they are plain
         numbers 0, 1, 2, ..., as public networks have them.
+    streaming: what its denoiser was taught to remember, if it is causal: it makes its clips chunk by chunk, of any length. None: it is not.
     method: its file's name in `SYSTEMS`; a saved folder is composed again by that file. "": by no file.
     """
-    streaming: what its denoiser was taught to remember, if it is causal: it makes its clips chunk by chunk, of any length. None: it is not.
 
     name: str
     denoiser: Denoiser
@@ -120,9 +122,9 @@ class System:
     sampler_options: dict[str, dict[str, Any]] = field(default_factory=dict)
     x0_hook: Callable[[Tensor, int], Tensor] | None = None
     index_fps: float | None = INDEX_FPS
+    streaming: Streaming | None = None
     method: str = ""
 
-    streaming: Streaming | None = None
     @property
     def parts(self) -> dict[str, nn.Module]:
         """The networks by name, as they are saved and trained."""
@@ -130,6 +132,16 @@ class System:
             "denoiser": self.denoiser, "autoencoder": self.autoencoder, "text_encoder": self.text_encoder, "image_encoder": self.image_encoder,
         }  # fmt: skip
         return {name: part for name, part in named.items() if part is not None}
+
+    def latent_ends(self, num_frames: int) -> tuple[int, ...]:
+        """The last frame that each latent frame packs; every frame by itself, for autoencoders that keep them apart.
+
+        Raises ValueError for lengths that the autoencoder cannot pack, with the nearest it can.
+        """
+        if hasattr(self.autoencoder, "latent_ends"):
+            ends: tuple[int, ...] = self.autoencoder.latent_ends(num_frames)
+            return ends
+        return latent_ends(num_frames, getattr(self.autoencoder, "time_stride", 1))
 
     def eval(self) -> System:
         """Switch every part to inference and return the system."""

@@ -2,7 +2,7 @@
 
 `TINY` runs in milliseconds and learns nothing worth a look. `DEMO` is a second named config beside it: as wide as two cores can
 train in about a minute on clips of 8 frames of 32 x 32 pixels, of a world of a few dozen sentences. Latent systems take the
-autoencoder of thumb, 4 x 4 pixels to a cell, which is trained already; all networks predict v. `flipbook.demonstrate` runs it.
+autoencoder of thumb, 4 x 4 pixels to a cell, which is trained already; networks predict v, or the flow. `flipbook.demonstrate` runs it.
 """
 
 from __future__ import annotations
@@ -87,12 +87,12 @@ class Demo:
 
 
 def in_v(process: Process) -> Process:
-    """The same noise path, with a network that predicts v.
+    """The same noise path, with a network that predicts v; on a straight path it keeps predicting the flow.
 
     An eps network's error is sigma / alpha times as large in the picture, at the noise levels that decide what stands where, and its loss hardly
     counts it: there a minute of lessons leaves noise. Demonstrations of systems that predict eps predict v on the system's own path.
     """
-    return replace(process, predicts="v")
+    return process if process.predicts == "flow" else replace(process, predicts="v")
 
 
 def demo_unet(full: UNetConfig, **changes: Any) -> UNetConfig:

@@ -19,6 +19,7 @@ from flipbook.interop.schedulers import SchedulerPlan
 from flipbook.process.process import Process
 from flipbook.process.vp import VP
 from flipbook.systems.base import Card, Stage, System
+from flipbook.systems.demo import DEMO_WORDS, GUIDED, IMAGE_FIRST, Demo, Lesson
 from flipbook.systems.latent import TINY_AUTOENCODER, TINY_WORDS, run_by, words
 
 CARD = Card(
@@ -76,6 +77,16 @@ class LatteSystemConfig:
 TINY = LatteSystemConfig(
     denoiser=LatteConfig(text_dim=32, dim=32, num_heads=2, mlp_dim=128, layout=layout("V1", 4), places=4),
     autoencoder=TINY_AUTOENCODER, text_encoder=TINY_WORDS,
+)  # fmt: skip
+DEMO = Demo(
+    networks={"latte": LatteSystemConfig(
+        denoiser=LatteConfig(text_dim=64, dim=192, num_heads=4, mlp_dim=768, layout=layout("V1", 8), places=4), text_encoder=DEMO_WORDS,
+    )},
+    lessons=(
+        replace(IMAGE_FIRST, network="latte", share=0.3),
+        Lesson(network="latte", stage="joint", batch=16, share=0.7, options={"stills": 1}),
+    ),
+    settings=GUIDED,
 )  # fmt: skip
 
 

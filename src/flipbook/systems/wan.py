@@ -23,6 +23,7 @@ from flipbook.process.path import RectifiedFlow
 from flipbook.process.process import Process
 from flipbook.shapes import pixels_to_tensor
 from flipbook.systems.base import Card, Stage, System
+from flipbook.systems.demo import DEMO_WORDS, GUIDED, IMAGE_FIRST, Demo, Lesson
 from flipbook.systems.latent import TINY_WORDS, run_by, words
 
 CARD = Card(
@@ -45,9 +46,19 @@ CARD = Card(
 )
 
 STAGES = (
-    Stage(name="images", trains=("spatial", "temporal", "conditioning"), data="captioned images at 256 pixels", options={"form": "separate", "stills": 1}),
-    Stage(name="joint", trains=("spatial", "temporal", "conditioning"), data="captioned images and clips of 81 frames: 256 pixels, then 480 p and 720 p"),
-)
+    Stage(
+        name="autoencoder", trains=(), parts=("autoencoder",), data="images and clips: reconstruction at a small price for the divergence of latents",
+        objective="autoencoding",
+    ),
+    Stage(
+        name="images", trains=("spatial", "temporal", "conditioning"), data="captioned images at 256 pixels",
+        options={"form": "separate", "stills": 1}, parts=("denoiser", "text_encoder"),
+    ),
+    Stage(
+        name="joint", trains=("spatial", "temporal", "conditioning"), data="captioned images and clips of 81 frames: 256 pixels, then 480 p and 720 p",
+        options={"form": "separate", "stills": 1}, parts=("denoiser", "text_encoder"),
+    ),
+)  # fmt: skip
 
 FPS = 16.0
 SHIFT_480, SHIFT_720 = 3.0, 5.0                                             # of the noise levels, by the picture's size
@@ -86,6 +97,17 @@ TINY = WanSystemConfig(
     ),
     text_encoder=TINY_WORDS,
 )  # fmt: skip
+DEMO = Demo(
+    networks={"wan": WanSystemConfig(
+        denoiser=WanConfig(in_channels=4, text_dim=64, dim=192, depth=6, num_heads=4, mlp_dim=768), text_encoder=DEMO_WORDS,
+    )},
+    lessons=(
+        replace(IMAGE_FIRST, network="wan", share=0.3),
+        Lesson(network="wan", stage="joint", batch=16, share=0.7, options={"stills": 0}),
+    ),
+    settings=GUIDED,
+)  # fmt: skip
+"""On latents of single frames: a minute does not teach an autoencoder that packs time (stage "autoencoder")."""
 TINY_I2V = replace(TINY, denoiser=replace(TINY.denoiser, channel_door=8, picture_dim=16))
 
 

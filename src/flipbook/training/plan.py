@@ -41,6 +41,9 @@ def _make_system(recipe: Recipe, group: Group) -> Any:
         setattr(system, name, systems.load(folder).parts[name])
     if recipe.image is not None:
         start_from_image_model(system.denoiser, systems.load(recipe.image).denoiser.state_dict())
+    lengths = {recipe.num_frames} if recipe.buckets is None else {level.num_frames for level in recipe.buckets.levels}
+    for num_frames in sorted(lengths):
+        system.latent_ends(num_frames)                                      # refused before the first clip is read
     for part in system.parts.values():
         part.eval().to(group.device)  # the loop switches what trains to training
     return system
