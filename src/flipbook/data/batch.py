@@ -98,10 +98,10 @@ def _pixels(samples: Sequence[Sample]) -> Tensor:
 
     from flipbook.shapes import pixels_to_tensor
 
-    if all(s.latent is None for s in samples):
-        return pixels_to_tensor(np.stack([s.video for s in samples]))
     shape = samples[0].video.shape[:3]
-    nothing = torch.full((1, 1, 1, 1), torch.nan).expand(3, *shape)
     if all(s.latent is not None for s in samples):
-        return nothing.expand(len(samples), 3, *shape)
-    return torch.stack([nothing if s.latent is not None else pixels_to_tensor(s.video) for s in samples])
+        return torch.full((1, 1, 1, 1, 1), torch.nan).expand(len(samples), 3, *shape)
+    blank = np.zeros((*shape, 3), np.uint8)
+    video = pixels_to_tensor(np.stack([blank if s.latent is not None else s.video for s in samples]))
+    video[[s.latent is not None for s in samples]] = torch.nan  # one layout in memory: convolutions round by it
+    return video

@@ -62,17 +62,23 @@ class CachedEncoders:
         """Of all clips of a batch, float32 (B, C, T, h, w); those that were not found are made and written."""
         import torch
 
-        device = batch.video.device
         found = [None if z is None else torch.from_numpy(z) for z in batch.latents] or [None] * len(batch)
-        rows = []
-        for i, z in enumerate(found):
-            if z is None:
-                with torch.no_grad(), torch.autocast(device.type, enabled=False):
-                    z = self._encode_video(batch.video[i : i + 1].float())[0].to(self._dtype)
-                if batch.keys and batch.keys[i]:
-                    self._store.put(batch.keys[i], {"latent": z.cpu()})
-            rows.append(z.to(device).float())
-        return torch.stack(rows)
+        rows = [self._latent(batch, i) if z is None else z for i, z in enumerate(found)]
+        return torch.stack([z.to(batch.video.device).float() for z in rows])
+
+    def _latent(self, batch: Batch, i: int) -> Tensor:
+        """Of one clip that a worker did not find. What has been stored since counts: an encoder may round otherwise now."""
+        import torch
+
+        key = batch.keys[i] if batch.keys else ""
+        entry = self._store.get(key) if key else None
+        if entry is None:
+            with torch.no_grad(), torch.autocast(batch.video.device.type, enabled=False):
+                z = self._encode_video(batch.video[i : i + 1].float())[0].to(self._dtype)
+            entry = {"latent": z.cpu()}
+            if key:
+                self._store.put(key, entry)
+        return entry["latent"]
 
     def text(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Rows (B, L, D) and mask (B, L) of sentences, each encoded by itself and padded to the longest."""
