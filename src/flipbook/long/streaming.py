@@ -48,8 +48,8 @@ class Streaming:
 class Rollout:
     """One video, or a batch of them, on its way: what each branch remembers, and how far time has come."""
 
-    def __init__(self, net: Any, doors: Mapping[str, Doors], streaming: Streaming, *, frame_step: float = 1.0, dtype: torch.dtype = torch.float32):
-        """net: a denoiser with `remember` and a `cache`.   doors: of each branch.   frame_step: between two frames, as `frame_index` counts."""
+    def __init__(self, net: Any, doors: Mapping[str, Doors], streaming: Streaming, *, frame_step: float | Tensor = 1.0, dtype: torch.dtype = torch.float32):
+        """net: a denoiser with `remember` and a `cache`.   doors: of each branch.   frame_step: between two frames, as `frame_index` counts; or (B,)."""
         self.net, self.doors, self.streaming, self.frame_step, self.dtype = net, doors, streaming, frame_step, dtype
         self.caches = {name: KVCache(streaming.window, streaming.sink) for name in doors}
         self.done = 0                                                       # frames that are made
@@ -73,4 +73,4 @@ class Rollout:
 
     def _index(self, x: Tensor) -> Tensor:
         frames = self.done + torch.arange(x.shape[2], dtype=torch.float64, device=x.device)
-        return (frames * self.frame_step).expand(x.shape[0], -1)
+        return (torch.as_tensor(self.frame_step, device=x.device).reshape(-1, 1) * frames).expand(x.shape[0], -1)

@@ -88,7 +88,10 @@ class Denoising:
 
     def _times(self, index: Sequence[int], seeds: Sequence[int]) -> Tensor:
         """Noise levels that fill [0, 1] evenly over neighbouring samples: steps of the golden ratio, then jitter by seed."""
-        u = even_shares(index, seeds)
+        return self._spread(even_shares(index, seeds))
+
+    def _spread(self, u: Tensor) -> Tensor:
+        """Numbers that fill [0, 1] evenly, as noise levels."""
         if self.options.time_std == 0:
             return u
         normal = torch.special.ndtri(u.clamp(1e-4, 1 - 1e-4))

@@ -88,12 +88,14 @@ def block_causal(frames: int, chunk: int, *, window: int | None = None, sink: in
     return seen
 
 
-def teacher_forcing(frames: int, chunk: int) -> Tensor:
+def teacher_forcing(frames: int, chunk: int, *, window: int | None = None, sink: int = 0) -> Tensor:
     """A clean clip and, behind it, the same clip noisy: (2 T, 2 T). Clean chunks are block-causal among themselves; a noisy chunk sees itself
-    and the clean chunks before it, so that one pass trains every step of a rollout (arXiv:2412.07772, section 4.2)."""
+    and the clean chunks before it, so that one pass trains every step of a rollout (arXiv:2412.07772, section 4.2).
+
+    window, sink: see `block_causal`."""
     block = torch.arange(frames) // chunk
-    earlier, same = block[:, None] > block, block[:, None] == block
-    return torch.cat([torch.cat([earlier | same, torch.zeros_like(same)], dim=1), torch.cat([earlier, same], dim=1)])
+    seen, same = block_causal(frames, chunk, window=window, sink=sink), block[:, None] == block
+    return torch.cat([torch.cat([seen, torch.zeros_like(same)], dim=1), torch.cat([seen & ~same, same], dim=1)])
 
 
 def sparse_causal(frames: int) -> Tensor:
