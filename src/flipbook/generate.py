@@ -250,6 +250,11 @@ def sample_latents(
         from flipbook.streaming import stream_latents  # which is built on this module
 
         return torch.cat(list(stream_latents(ready, requests, settings, seeds, on_step=on_step)), dim=2)
+    if ready.system.draws:
+        z = _drawn_latents(ready, requests, settings, seeds)
+        if on_step:
+            on_step(settings.num_inference_steps - 1, z, z)
+        return z
     if settings.best_of > 1:
         return _best_latents(ready, requests, settings, seeds, on_step)
     system, device = ready.system, ready.device
@@ -288,6 +293,14 @@ def _told(
         return system.process.denoiser(network)
 
     return inputs, {name: branch(d) for name, d in doors.items()}
+
+
+def _drawn_latents(ready: Prepared, requests: Sequence[Request], settings: Settings, seeds: Sequence[int]) -> Tensor:
+    """Latents of a system that knows no noise, by its own way of drawing them."""
+    system, device = ready.system, ready.device
+    inputs, doors = branches(system.conditions, system, requests, empty_inputs(settings.size, latent_shape(system, settings.size), seeds, device))
+    told = {name: ready.net.prepare(door.to(device, ready.dtype)) for name, door in doors.items()}
+    return system.draws[settings.sampler](system, ready.net, requests, inputs, told, settings.guidance_scale)
 
 
 def _best_latents(
@@ -359,8 +372,11 @@ def settle(system: System, **asked: Any) -> Settings:
             raise ValueError(f"step_cache={settings.step_cache}: the network of {system.name} runs its blocks itself. Leave step_cache out.")
     if settings.best_of < 1:
         raise ValueError(f"best_of={settings.best_of}: at least one candidate is drawn for a video. Try 1, or 2.")
-    if settings.sampler not in SAMPLERS:
-        raise ValueError(f"sampler={settings.sampler!r} is not known. {nearest(settings.sampler, SAMPLERS)}")
+    if settings.best_of > 1 and system.draws:
+        raise ValueError(f"best_of={settings.best_of}: candidates are told apart by how they denoise, and {system.name} knows no noise. Leave best_of out.")
+    samplers = system.draws or SAMPLERS
+    if settings.sampler not in samplers:
+        raise ValueError(f"sampler={settings.sampler!r} is not known. {nearest(settings.sampler, samplers)}")
     return settings
 
 

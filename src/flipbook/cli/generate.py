@@ -29,6 +29,8 @@ def generate(
     ] = None,
     best_of: Annotated[int | None, typer.Option(help="Candidates for each video; the one that fits the words best by the model's own reading is kept.", min=1)] = None,
     step_cache: Annotated[float | None, typer.Option(help="Skip blocks whose input moved by less than this share, say 0.1: faster, not exact.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Of drawing codes (VideoGPT): below 1 likely ones become likelier.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Draw only from so many likeliest codes.")] = None,
     negative_prompt: Annotated[str, typer.Option(help="What guidance leads away from.")] = "",
     sampler: Annotated[str | None, typer.Option(help="For instance euler, heun, dpmpp_2m, unipc.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same video.")] = 0,
@@ -53,7 +55,7 @@ def generate(
 
     Writes the video with its contact sheet and its recipe, and overwrites nothing.
     """
-    conditions = _conditions(prompt, negative_prompt, first_frame, last_frame, frames or [])
+    conditions = [*_conditions(prompt, negative_prompt, first_frame, last_frame, frames or []), *_choice(temperature, top_k)]
     settings: dict[str, Any] = {
         "num_frames": num_frames, "fps": fps, "height": height, "width": width, "sampler": sampler,
         "num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale,
@@ -88,6 +90,14 @@ def generate(
         from json import dumps
 
         typer.echo(dumps(written, indent=1))
+
+
+def _choice(temperature: float | None, top_k: int | None) -> list[Condition]:
+    from flipbook.conditions import Choice
+
+    given = {"temperature": temperature, "top_k": top_k}
+    given = {key: value for key, value in given.items() if value is not None}
+    return [Choice(**given)] if given else []  # type: ignore[arg-type]
 
 
 def _conditions(

@@ -6,12 +6,14 @@ what a system's condition recipe is, `entrances.py` the entrances that recipes a
 
 from flipbook.conditions.entrances import (
     ANIMATED_PICTURE,
+    CHOICE,
     DRAFT,
     GIVEN_FRAMES,
     TEXT,
     TEXT_AND_DRAFT,
     TEXT_AND_FRAMES,
     TEXT_AND_PICTURE,
+    choice_of,
     frame_rate,
     frame_rate_less_one,
     motion_bucket,
@@ -19,6 +21,7 @@ from flipbook.conditions.entrances import (
     numbers,
 )
 from flipbook.conditions.given import (
+    Choice,
     Condition,
     Draft,
     FirstFrame,
@@ -41,12 +44,14 @@ from flipbook.conditions.recipe import Entrance, Inputs, branches, empty_inputs,
 
 __all__ = [
     "ANIMATED_PICTURE",
+    "CHOICE",
     "DRAFT",
     "GIVEN_FRAMES",
     "TEXT",
     "TEXT_AND_DRAFT",
     "TEXT_AND_FRAMES",
     "TEXT_AND_PICTURE",
+    "Choice",
     "Condition",
     "Draft",
     "Entrance",
@@ -61,6 +66,7 @@ __all__ = [
     "Text",
     "as_requests",
     "branches",
+    "choice_of",
     "empty_inputs",
     "first_of",
     "frame_rate",

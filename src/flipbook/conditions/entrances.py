@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from flipbook.conditions.given import (
+    Choice,
     Draft,
     FirstFrame,
     Frames,
@@ -168,6 +169,21 @@ def _enter_numbers(columns: tuple[Number, ...], system: System, requests: Sequen
     return replace(inputs, doors=inputs.doors.with_(vector=vector))
 
 
+# ---------------------------------------------------------------- chance
+
+
+def choice_of(requests: Sequence[Request]) -> Choice:
+    """The one `Choice` of a batch. Raises ValueError if its requests have several."""
+    found = {first_of(request, Choice) or Choice() for request in requests}
+    if len(found) > 1:
+        raise ValueError(f"the videos of one batch are drawn in {len(found)} ways. Try batch_size=1.")
+    return found.pop()
+
+
+def _unchanged(system: System, requests: Sequence[Request], inputs: Inputs) -> Inputs:
+    return inputs
+
+
 # ---------------------------------------------------------------- recipes
 
 
@@ -178,6 +194,8 @@ TEXT_AND_PICTURE = Entrance(
     name="text and picture", kinds=(Text, FirstFrame, Frames), enter=text_and_picture, null=null_text_and_gray, places=(0,), defaults=(Text(),),
 )  # fmt: skip
 DRAFT = Entrance(name="draft", kinds=(Draft,), enter=noised_draft)
+CHOICE = Entrance(name="choice", kinds=(Choice,), enter=_unchanged, defaults=(Choice(),))
+"""Enters by no door: what draws the codes reads it."""
 
 TEXT_AND_FRAMES = (TEXT, GIVEN_FRAMES)
 """Text by cross-attention, given frames at noise level 0 (as Wan 2.2, arXiv:2503.20314)."""

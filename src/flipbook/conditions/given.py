@@ -86,6 +86,21 @@ class NoiseAugmentation(Condition):
             raise ValueError(f"level={self.level}: a standard deviation is 0 or more. Try 0.02.")
 
 
+@dataclass(frozen=True)
+class Choice(Condition):
+    """How freely the next code is drawn, for systems that say how likely each is.
+
+    temperature: below 1 likely codes become likelier, 0 takes the likeliest.   top_k: only so many likeliest may be taken; 0: all.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.temperature >= 0 or self.top_k < 0:
+            raise ValueError(f"temperature={self.temperature}, top_k={self.top_k}: both are 0 or more. Try temperature=1.0, top_k=100.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Size:
     """num_frames at fps frames per second, height x width pixels."""
@@ -98,7 +113,7 @@ class Size:
 
 Request = tuple[Condition, ...]
 TRY_A_REQUEST = "Try a sentence, or a list of conditions such as [Text('...'), FirstFrame(image)]."
-PLAIN: dict[str, type[Condition]] = {"Text": Text, "Motion": Motion, "NoiseAugmentation": NoiseAugmentation}
+PLAIN: dict[str, type[Condition]] = {"Text": Text, "Motion": Motion, "NoiseAugmentation": NoiseAugmentation, "Choice": Choice}
 """Conditions whose fields are plain data, by the name they have in a recipe."""
 
 Kind = TypeVar("Kind", bound=Condition)

@@ -32,6 +32,7 @@ CLASSES: dict[str, str] = {
     "Cosine": "flipbook.process.path",
     "RectifiedFlow": "flipbook.process.path",
     "EDM": "flipbook.process.path",
+    "NoNoise": "flipbook.process.none",
     "VP": "flipbook.process.vp",
     "X0Scale": "flipbook.process.x0_scale",
 }

@@ -31,6 +31,7 @@ SYSTEMS: dict[str, str] = {
     "make-a-video": "flipbook.systems.make_a_video",
     "show1": "flipbook.systems.show1",
     "vdm": "flipbook.systems.vdm",
+    "videogpt": "flipbook.systems.videogpt",
     "videoldm": "flipbook.systems.videoldm",
     "wan": "flipbook.systems.wan",
 }

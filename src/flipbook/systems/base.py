@@ -7,17 +7,18 @@ for it and never for the system's name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from torch import Tensor, nn
 
-from flipbook.conditions import TEXT_AND_FRAMES, Entrance
+from flipbook.conditions import TEXT_AND_FRAMES, Entrance, Inputs, Request
 from flipbook.data.batch import INDEX_FPS
 from flipbook.guidance import Weight
 from flipbook.long.streaming import Streaming
 from flipbook.nn.causal import latent_ends
+from flipbook.nn.doors import Doors
 from flipbook.process.matrix import noise_levels
 from flipbook.process.process import Process
 
@@ -35,6 +36,13 @@ class Levels(Protocol):
     """What lays out the noise levels of a run: see `process/matrix.py`."""
 
     def __call__(self, num_steps: int, num_frames: int, *, given: Any = ()) -> Tensor: ...
+
+
+class Draw(Protocol):
+    """What makes latents (B, C, T, h, w) piece by piece, each from those before it: see `System.draws`."""
+
+    def __call__(self, system: System, net: Any, requests: Sequence[Request], inputs: Inputs, doors: Mapping[str, Doors], guidance_scale: float) -> Tensor:
+        """net: the denoiser in the dtype it runs in.   doors: of each branch of the guidance list, fewest conditions first, prepared."""
 
 
 def constant_guidance(scale: float, num_frames: int) -> Weight:
@@ -104,6 +112,7 @@ class System:
     index_fps: frame indices count frames of a clip at this rate, so that time keeps its meaning at any fps; None: they are plain
         numbers 0, 1, 2, ..., as public networks have them.
     streaming: what its denoiser was taught to remember, if it is causal: it makes its clips chunk by chunk, of any length. None: it is not.
+    draws: by sampler's name, what makes the latents of a batch where no noise is taken away; {}: `flipbook.samplers` do.
     method: its file's name in `SYSTEMS`; a saved folder is composed again by that file. "": by no file.
     """
 
@@ -123,6 +132,7 @@ class System:
     x0_hook: Callable[[Tensor, int], Tensor] | None = None
     index_fps: float | None = INDEX_FPS
     streaming: Streaming | None = None
+    draws: Mapping[str, Draw] = field(default_factory=dict)
     method: str = ""
 
     @property
