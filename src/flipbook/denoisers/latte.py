@@ -18,10 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flipbook.nn.attention import AnyPattern, SplitHeads
-from flipbook.nn.dit_block import Block, modulated
+from flipbook.nn.dit_block import Block
+from flipbook.nn.dit_ends import Head, check_call, stills_apart, text_rows, xavier_
 from flipbook.nn.doors import Doors
 from flipbook.nn.embed import TimeEmbedding, zero_
-from flipbook.nn.patches import PatchEmbed, check_size, from_patches
+from flipbook.nn.patches import PatchEmbed
 from flipbook.nn.positions import grid_sincos, sincos
 from flipbook.nn.run import Run, compile_each, run_plain
 
@@ -103,14 +104,10 @@ class Latte(nn.Module):
         self.time = TimeEmbedding(c.dim, 256)
         self.vector = nn.Linear(c.vector_dim, c.dim, bias=False) if c.vector_dim else None
         self.modulation = nn.Linear(c.dim, max(3 * (1 + len(PATTERNS[kind])) for kind in c.layout) * c.dim) if c.shared else None
-        self.text = None
-        if c.text_dim is not None:
-            self.text = nn.Sequential(nn.Linear(c.text_dim, c.dim), nn.GELU(approximate="tanh"), nn.Linear(c.dim, c.dim))
+        self.text = None if c.text_dim is None else text_rows(c.text_dim, c.dim)
         self.embed = PatchEmbed(c.in_channels, c.dim, c.patch)
         self.blocks = nn.ModuleDict({kind: nn.ModuleList(self._block(kind) for _ in range(c.layout.count(kind))) for kind in sorted(set(c.layout))})
-        self.head_modulation = None if c.shared else nn.Linear(c.dim, 2 * c.dim)
-        self.head_table = nn.Parameter(torch.randn(2, c.dim) / c.dim**0.5) if c.shared else None
-        self.head = nn.Linear(c.dim, c.out_channels * c.patch**2)
+        self.head = Head(c.dim, c.out_channels, c.patch, own=not c.shared, keep=c.in_channels)
         self._initialise()
 
     def _block(self, kind: Kind) -> Block:
@@ -118,16 +115,12 @@ class Latte(nn.Module):
         return Block(c.dim, c.num_heads, c.mlp_dim, PATTERNS[kind], text=c.text_dim is not None and kind != "temporal", own=not c.shared, eps=c.eps)
 
     def _initialise(self) -> None:
-        for layer in self.modules():
-            if isinstance(layer, nn.Linear):
-                nn.init.xavier_uniform_(layer.weight)
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
+        xavier_(self)
         for block in self.in_order():
             block.start()
-        for silent in (self.modulation, self.head_modulation, self.head):
-            if silent is not None:
-                zero_(silent)
+        self.head.start()
+        if self.modulation is not None:
+            zero_(self.modulation)
 
     def in_order(self) -> list[Block]:
         """The blocks as they run. Their weights are named by kind and by place among their kind."""
@@ -165,7 +158,9 @@ class Latte(nn.Module):
         """
         c, doors = self.config, doors or Doors()
         frames, height, width = x.shape[2:]
-        self._check(doors, height, width, image_only, cache)
+        check_call(x, c.patch, doors, cache, text=self.text is not None, closed=("channels",))
+        if image_only is not None and {"divided", "split"} & set(c.layout):
+            raise ValueError("image_only: blocks that look along space and time at once cannot be skipped by images. Try the layout of V1 or V2.")
         rows, columns = height // c.patch, width // c.patch
         emb = self._told(t, doors)                                          # (B, 1 or T, D)
         told = F.silu(emb)
@@ -175,14 +170,14 @@ class Latte(nn.Module):
         clock = None if frames == 1 else self._clock(frame_index, frames, tokens)           # (1 or B, T, 1, D), once, before time is looked along
         keys_values = iter(self.prepare(doors).keys_values or ())
         apart = None if image_only is None else image_only[:, :, None, None]
-        attends = self._attends(frame_attends, image_only)
+        attends = stills_apart(image_only, frame_attends)
         for kind, block in zip(c.layout, self.in_order(), strict=True):
             if kind != "spatial" and clock is not None:
                 tokens, clock = tokens + (clock if apart is None else clock.masked_fill(apart, 0.0)), None
             text = next(keys_values) if block.cross is not None and c.text_dim is not None else None
             seen = run(block, tokens, shared, text, doors.token_mask, attends)
             tokens = seen if apart is None or kind != "temporal" else torch.where(apart, tokens, seen)
-        return from_patches(self._headed(tokens, emb), c.patch, rows, columns)
+        return self.head.clip(tokens, emb, height, width)
 
     def _told(self, t: Tensor, doors: Doors) -> Tensor:
         levels = (t[:, None] if t.dim() == 1 else t).float() * self.config.num_levels - 1.0
@@ -197,34 +192,3 @@ class Latte(nn.Module):
         if frame_index is None:
             frame_index = torch.arange(frames, device=tokens.device)[None]
         return sincos(frame_index, self.config.dim)[:, :, None].to(tokens.dtype)
-
-    @staticmethod
-    def _attends(frame_attends: Tensor | None, image_only: Tensor | None) -> Tensor | None:
-        if image_only is None:
-            return frame_attends
-        alone = torch.eye(image_only.shape[1], dtype=torch.bool, device=image_only.device)
-        alike = ~(image_only[:, :, None] | image_only[:, None, :]) | alone
-        return alike if frame_attends is None else alike & frame_attends
-
-    def _headed(self, tokens: Tensor, emb: Tensor) -> Tensor:
-        """Tokens to patches of `in_channels`, (B, T, S, p p C)."""
-        c = self.config
-        if self.head_modulation is not None:
-            rows = self.head_modulation(F.silu(emb)).unflatten(-1, (2, -1))
-        else:
-            assert self.head_table is not None
-            rows = self.head_table + emb[:, :, None]
-        shift, scale = rows.unsqueeze(3).unbind(2)                          # (B, 1 or T, 1, D) each
-        out = self.head(modulated(tokens, shift, scale, 1e-6)).unflatten(-1, (c.patch**2, c.out_channels))
-        return out[..., : c.in_channels].flatten(-2)
-
-    def _check(self, doors: Doors, height: int, width: int, image_only: Tensor | None, cache: object) -> None:
-        check_size(height, width, self.config.patch)
-        if self.text is not None and doors.tokens is None and doors.keys_values is None:
-            raise ValueError("this transformer was trained with text and has no state without it. Give the rows of the empty sentence.")
-        if cache is not None:
-            raise ValueError("this transformer attends in both directions and keeps no KV cache. Leave cache=None.")
-        if doors.channels is not None:
-            raise ValueError("this transformer reads the noisy clip alone: it has no channels door. Leave channels=None.")
-        if image_only is not None and {"divided", "split"} & set(self.config.layout):
-            raise ValueError("image_only: blocks that look along space and time at once cannot be skipped by images. Try the layout of V1 or V2.")

@@ -18,13 +18,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flipbook.nn.attention import attend, softmax_attention
+from flipbook.nn.dit_block import modulated
+from flipbook.nn.dit_ends import Head, check_call, text_rows, xavier_
 from flipbook.nn.doors import Doors
-from flipbook.nn.embed import RMSNorm, TimeEmbedding, zero_
+from flipbook.nn.embed import RMSNorm, TimeEmbedding
 from flipbook.nn.fused import linear_gelu
+from flipbook.nn.patches import PatchEmbed
 from flipbook.nn.rope_pairs import rotary_pairs, rotate_pairs
 from flipbook.nn.rows import collapsed, log_counts
 from flipbook.nn.run import Run, compile_each, run_plain
-from flipbook.shapes import fold_frames, unfold_frames
 
 FEW, QUERIES = 128, 4096        # rows of text up to which plain products beat the fused kernel on a CPU, and queries at a time
 
@@ -70,20 +72,13 @@ class Wan(nn.Module):
         self.config = c = config
         self.time = TimeEmbedding(c.dim, c.time_frequencies)
         self.modulation = nn.Linear(c.dim, 6 * c.dim)
-        self.text = nn.Sequential(nn.Linear(c.text_dim, c.dim), nn.GELU(approximate="tanh"), nn.Linear(c.dim, c.dim))
+        self.text = text_rows(c.text_dim, c.dim)
         self.picture = None if c.picture_dim is None else PictureRows(c.picture_dim, c.dim, c.picture_positions)
-        self.embed = nn.Conv2d(c.in_channels + c.channel_door, c.dim, c.patch, stride=c.patch)
+        self.embed = PatchEmbed(c.in_channels + c.channel_door, c.dim, c.patch)
         self.blocks = nn.ModuleList(Block(c) for _ in range(c.depth))
-        self.head_table = nn.Parameter(torch.randn(2, c.dim) / c.dim**0.5)
-        self.head = nn.Linear(c.dim, c.in_channels * c.patch**2)
-        self._initialise()
-
-    def _initialise(self) -> None:
-        for layer in self.modules():
-            if isinstance(layer, nn.Linear):
-                nn.init.xavier_uniform_(layer.weight)
-                nn.init.zeros_(layer.bias)
-        zero_(self.head)
+        self.head = Head(c.dim, c.in_channels, c.patch, eps=c.eps)
+        xavier_(self)
+        self.head.start()
 
     def compile_blocks(self) -> None:
         """Compile the blocks."""
@@ -126,7 +121,7 @@ class Wan(nn.Module):
         """
         c, doors = self.config, doors or Doors()
         b, _, frames, height, width = x.shape
-        self._check(doors, height, width, cache)
+        check_call(x, c.patch, doors, cache, text=True, closed=("vector",))
         if doors.channels is not None:
             x = torch.cat([x, doors.channels], dim=1)
         if frame_index is None:
@@ -135,8 +130,7 @@ class Wan(nn.Module):
         emb = self.time(levels)                                             # (B, 1 or T, D)
         modulation = self.modulation(F.silu(emb)).unflatten(-1, (6, c.dim)).unsqueeze(3)    # (B, 1 or T, 6, 1, D)
 
-        patches = F.pixel_unshuffle(fold_frames(x), c.patch).flatten(2).transpose(1, 2)     # (B T, S, C p p)
-        tokens = F.linear(patches, self.embed.weight.flatten(1), self.embed.bias).unflatten(0, (b, frames))      # (B, T, S, D)
+        tokens = self.embed(x)                                              # (B, T, S, D)
         turns = rotary_pairs(frame_index, height // c.patch, width // c.patch, c.dim // c.num_heads)
         doors = self.prepare(doors)
         assert doors.keys_values is not None
@@ -148,28 +142,7 @@ class Wan(nn.Module):
             if i < len(doors.residuals):
                 tokens = tokens + doors.residuals[i].flatten(3).permute(0, 2, 3, 1)         # (B, D, T, h, w) to (B, T, S, D)
 
-        shift, scale = (self.head_table + emb[:, :, None]).unsqueeze(3).unbind(2)           # (B, 1 or T, 1, D) each
-        out = self.head(modulated(tokens, shift, scale, c.eps))                             # (B, T, S, p p C)
-        out = out.unflatten(-1, (c.patch**2, c.in_channels)).transpose(-1, -2).flatten(3)   # (B, T, S, C p p)
-        out = out.flatten(0, 1).transpose(1, 2).unflatten(-1, (height // c.patch, width // c.patch))
-        return unfold_frames(F.pixel_shuffle(out, c.patch), b)
-
-    def _check(self, doors: Doors, height: int, width: int, cache: object) -> None:
-        p = self.config.patch
-        if height % p or width % p:
-            near = f"{max(p, height // p * p)}x{max(p, width // p * p)}"
-            raise ValueError(f"latent size {height}x{width} is no multiple of {p}, a token's side in latent cells. Try {near}.")
-        if doors.tokens is None and doors.keys_values is None:
-            raise ValueError("this transformer was trained with text and has no state without it. Give the rows of the empty sentence.")
-        if cache is not None:
-            raise ValueError("this transformer attends in both directions and keeps no KV cache. Leave cache=None.")
-        if doors.vector is not None:
-            raise ValueError("this transformer is told the noise level alone: it has no vector door. Leave vector=None.")
-
-
-def modulated(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
-    """LN(x) (1 + scale) + shift."""
-    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=eps), 1 + scale)
+        return self.head.clip(tokens, emb, height, width)
 
 
 class Block(nn.Module):

@@ -37,7 +37,7 @@ RULES = (
     Rule("caption_projection.linear_2.{p}", "text.2.{p}"),
     *_block("transformer_blocks.{i}", "blocks.spatial.{i}"),
     *_block("temporal_transformer_blocks.{i}", "blocks.temporal.{i}"),
-    Rule("scale_shift_table", "head_table"),
+    Rule("scale_shift_table", "head.table"),
     Rule("proj_out.{p}", "head.{p}"),
 )
 """Names in folders of either class to ours."""

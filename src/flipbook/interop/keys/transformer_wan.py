@@ -43,7 +43,7 @@ RULES = (
     Rule(f"{_BLOCK}.norm2.{{p}}", f"{_BLOCK}.norm_cross.{{p}}"),
     Rule(f"{_BLOCK}.ffn.net.0.proj.{{p}}", f"{_BLOCK}.mlp.0.{{p}}"),
     Rule(f"{_BLOCK}.ffn.net.2.{{p}}", f"{_BLOCK}.mlp.2.{{p}}"),
-    Rule("scale_shift_table", "head_table", unit_axes=True),
+    Rule("scale_shift_table", "head.table", unit_axes=True),
     Rule("proj_out.{p}", "head.{p}"),
 )
 """Names in `WanTransformer3DModel` folders to ours."""
