@@ -191,6 +191,8 @@ def _gradients(
     params = [p for p in model.parameters() if p.requires_grad]
     local: list[Tensor] = []  # (B,) per micro-batch
     parts: dict[str, Tensor] = {}
+    if hasattr(objective, "begin"):
+        objective.begin(step)
     for batch in share:
         seeds = [derive_seed(recipe.seed, "noise", step, k) for k in batch.index]
         torch.manual_seed(seeds[0])  # for layers with chances of their own, such as dropout

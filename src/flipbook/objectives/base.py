@@ -38,7 +38,8 @@ class Objective(Protocol):
     """What the training loop asks for.
 
     It calls `loss` in training mode under autocast. For validation, samples and saving it first puts the averaged (EMA)
-    weights in place, so an objective never hears of the average.
+    weights in place, so an objective never hears of the average. An objective whose networks learn in turns may have a
+    `begin(step)`, which is told the number of every update before it.
     """
 
     def trainable(self) -> nn.Module:
@@ -63,10 +64,12 @@ class Objective(Protocol):
 OBJECTIVES: dict[str, str | Callable[[Any, Mapping[str, Any]], Objective]] = {
     "denoising": "flipbook.objectives.denoising",
     "autoencoding": "flipbook.objectives.autoencoding",
+    "causal": "flipbook.objectives.causal",
     "codes": "flipbook.objectives.codes",
     "conditioned": "flipbook.objectives.conditioned",
     "decoding": "flipbook.objectives.decoding",
     "prior": "flipbook.objectives.prior",
+    "matching": "flipbook.objectives.matching",
     "progressive": "flipbook.objectives.progressive",
     "quantising": "flipbook.objectives.quantising",
 }

@@ -21,7 +21,7 @@ from flipbook.long.streaming import Rollout, Streaming
 from flipbook.nn.attention import block_causal, teacher_forcing
 from flipbook.nn.doors import Doors
 from flipbook.objectives.base import Losses
-from flipbook.objectives.denoising import Denoising, DenoisingOptions, Draw, even_shares
+from flipbook.objectives.denoising import Denoising, DenoisingOptions, Draw, even_shares, latent_index
 from flipbook.process.matrix import noise_levels
 from flipbook.process.noise import NoiseSource
 from flipbook.samplers import SAMPLERS
@@ -82,7 +82,7 @@ class Causal(Denoising):
         eps = _noise(z0, seeds)
         x = system.process.add_noise(z0, eps, t_frame)
         tokens, mask = system.text_encoder.encode(["" if d.drop_text else c for d, c in zip(draws, batch.captions, strict=True)])
-        index = self._index(batch, system.latent_ends(batch.video.shape[2])).to(z0.device)
+        index = latent_index(system, batch).to(z0.device)
         prediction = self._predict(z0, x, t_frame, given, index, Doors(tokens=tokens, token_mask=mask), seeds)
         error = (prediction.float() - system.process.target(z0, eps, t_frame)).square().mean((1, 3, 4))    # (B, T)
         wanted = (~given).float()

@@ -56,7 +56,6 @@ class Denoising:
     def loss(self, batch: Batch, seeds: Sequence[int], *, t: Tensor | None = None) -> Losses:
         """One denoising step. Everything random about sample b comes from seeds[b] and its number batch.index[b]."""
         system, options = self.system, self.options
-        ends = system.latent_ends(batch.video.shape[2])
         with torch.no_grad():
             z0 = system.autoencoder.encode(batch.video).float()                        # (B, C, T, h, w), T latent frames
         draws = [Draw.of(seed, z0.shape[2], options) for seed in seeds]
@@ -70,7 +69,7 @@ class Denoising:
         tokens, mask = system.text_encoder.encode(captions)
         prediction = system.denoiser(
             system.process.network_input(x, t_frame), system.process.network_time(t_frame), Doors(tokens=tokens, token_mask=mask),
-            frame_is_given=given, frame_index=self._index(batch, ends).to(z0.device),
+            frame_is_given=given, frame_index=latent_index(system, batch).to(z0.device),
         )
         error = (prediction.float() - system.process.target(z0, eps, t_frame)).square().mean((1, 3, 4))   # (B, T)
         wanted = (~given).float()
@@ -80,11 +79,6 @@ class Denoising:
             parts["labels"] = self._teller.loss([sample.get("labels", {}) for sample in batch.extra])
             loss = loss + options.labels * parts["labels"]
         return Losses(loss=loss, t=t, parts=parts)
-
-    def _index(self, batch: Batch, ends: Sequence[int]) -> Tensor:
-        """(B, T) where each latent frame stands in time: where the last frame stands that it packs."""
-        index = batch.frame_index[:, list(ends)]
-        return index if self.system.index_fps else torch.arange(float(len(ends))).expand_as(index)
 
     def _times(self, index: Sequence[int], seeds: Sequence[int]) -> Tensor:
         """Noise levels that fill [0, 1] evenly over neighbouring samples: steps of the golden ratio, then jitter by seed."""
@@ -100,31 +94,44 @@ class Denoising:
     @torch.no_grad()
     def samples(self, batch: Batch, prompts: Sequence[str], seed: int) -> Tensor | None:
         """A clip for each prompt with the shape of the validation clips, by the system's own defaults."""
-        from flipbook.guidance import guide
-        from flipbook.process.matrix import noise_levels
-        from flipbook.process.noise import initial_noise
-        from flipbook.samplers import SAMPLERS
-
-        system, defaults = self.system, self.system.defaults
-        n = len(prompts)
-        shape = system.autoencoder.encode(batch.video[:1]).shape[1:]
-        x = initial_noise(shape, [derive_seed(seed, i) for i in range(n)])
-        index = self._index(batch, system.latent_ends(batch.video.shape[2]))[:1].expand(n, -1)
-
-        def branch(captions: Sequence[str]) -> Any:
-            tokens, mask = system.text_encoder.encode(list(captions))
-            doors = system.denoiser.prepare(Doors(tokens=tokens, token_mask=mask))
-            return system.process.denoiser(system.denoiser, doors, frame_index=index)
-
-        denoise = guide({"uncond": branch([""] * n), "text": branch(prompts)}, [("uncond", 1.0), ("text", defaults["guidance_scale"])])
-        matrix = noise_levels(defaults["num_inference_steps"], shape[1])
-        z = SAMPLERS[defaults["sampler"]](denoise, x, system.process.path, matrix)
-        return system.autoencoder.decode(z.to(x.dtype)).float()
+        return draw_samples(self.system, batch, prompts, seed)
 
     def save(self, folder: Path) -> None:
         from flipbook.interop.folder import save_pretrained
 
         save_pretrained(self.system, folder)
+
+
+def latent_index(system: System, batch: Batch) -> Tensor:
+    """(B, T) where each latent frame stands in time: where the last frame stands that it packs."""
+    ends = system.latent_ends(batch.video.shape[2])
+    index = batch.frame_index[:, list(ends)]
+    return index if system.index_fps else torch.arange(float(len(ends))).expand_as(index)
+
+
+@torch.no_grad()
+def draw_samples(system: System, batch: Batch, prompts: Sequence[str], seed: int) -> Tensor:
+    """Pixels (N, 3, T, H, W) of a clip for each prompt in the shape of `batch`, by the system's own defaults."""
+    from flipbook.guidance import guide
+    from flipbook.process.matrix import noise_levels
+    from flipbook.process.noise import initial_noise
+    from flipbook.samplers import SAMPLERS
+
+    n, defaults = len(prompts), system.defaults
+    shape = system.autoencoder.encode(batch.video[:1]).shape[1:]
+    x = initial_noise(shape, [derive_seed(seed, i) for i in range(n)])
+    index = latent_index(system, batch)[:1].expand(n, -1)
+
+    def branch(captions: Sequence[str]) -> Any:
+        tokens, mask = system.text_encoder.encode(list(captions))
+        doors = system.denoiser.prepare(Doors(tokens=tokens, token_mask=mask))
+        return system.process.denoiser(system.denoiser, doors, frame_index=index)
+
+    denoise = guide({"uncond": branch([""] * n), "text": branch(prompts)}, [("uncond", 1.0), ("text", defaults["guidance_scale"])])
+    matrix = noise_levels(defaults["num_inference_steps"], shape[1])
+    z = SAMPLERS[defaults["sampler"]](denoise, x, system.process.path, matrix)
+    pixels: Tensor = system.autoencoder.decode(z.to(x.dtype)).float()
+    return pixels
 
 
 def even_shares(index: Sequence[int], seeds: Sequence[int]) -> Tensor:

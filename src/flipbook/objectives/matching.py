@@ -1,0 +1,249 @@
+"""Distribution matching distillation: a student that makes in a few steps what its teacher makes in many (arXiv:2311.18828, 2405.14867).
+
+The student's clips are noised, and two denoisers say where they should have come from: the frozen teacher, with guidance, and a critic that
+is trained on nothing but the student's clips. Their difference is the gradient of KL(student || teacher): clips move to where the teacher
+would rather see them, and away from where the student already is. No clip of the data is asked for, only sentences and, where frames are
+given, those frames.
+
+The student learns on clips that it made itself, from noise, by the very steps that it will take: up to a step drawn by chance without
+gradient, that step with one. A causal student makes them chunk by chunk, behind what it remembers of its own chunks (Self-Forcing,
+arXiv:2506.08009), while its teacher may look at the whole clip (CausVid, arXiv:2412.07772).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from flipbook.data.batch import Batch
+from flipbook.data.seeds import derive_seed
+from flipbook.long.streaming import Network, Rollout
+from flipbook.nn.doors import Doors
+from flipbook.objectives.base import Losses
+from flipbook.objectives.causal import frame_step, stream_samples
+from flipbook.objectives.denoising import DenoisingOptions, Draw, draw_samples, even_shares, latent_index
+from flipbook.objectives.progressive import ddim_step
+from flipbook.systems.base import System
+
+ENDS = (0.02, 0.98)
+"""Levels at which teacher and critic are compared: at the ends one knows everything and the other nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchingOptions:
+    """steps: of the student's sampler, from t = 1 in equal parts.
+
+    guidance: the teacher's guidance scale, which the student takes up in itself.
+    teacher:  a model folder or name with the student's latents; None: the system as it came. A causal student needs one that is not.
+    critic_updates: of the critic for each of the student.
+    given:    share of clips of which some frames are given, as in `denoising`; of the first chunk alone for a causal student.
+    drop_text: share of clips without a sentence.
+    """
+
+    steps: int = 4
+    guidance: float = 4.0
+    teacher: str | None = None
+    critic_updates: int = 5
+    given: float = 0.3
+    drop_text: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.critic_updates < 1:
+            raise ValueError(f"steps={self.steps}, critic_updates={self.critic_updates}: both count from 1. Try steps=4, critic_updates=5.")
+
+
+@dataclass(frozen=True, eq=False)
+class Told:
+    """What a batch's clips are told: by whom they are made, `doors` of the student; `rich` and `null` of the teacher, `critic` of the critic.
+
+    given: (B, T) bool.   z0: (B, C, T, h, w), read only where frames are given.   index: (B, T).
+    """
+
+    doors: Doors
+    rich: Doors
+    null: Doors
+    given: Tensor
+    z0: Tensor
+    index: Tensor
+    step: Tensor
+
+
+class Matching:
+    """Updates of the critic, and after every `critic_updates` of them one of the student."""
+
+    def __init__(self, system: System, options: MatchingOptions):
+        self.system, self.options = system, options
+        if options.teacher is None:
+            self.teacher = copy.copy(system)
+            self.teacher.denoiser = copy.deepcopy(system.denoiser)
+        else:
+            from flipbook.interop.folder import from_pretrained, model_folder
+
+            self.teacher = from_pretrained(model_folder(options.teacher), device=next(system.denoiser.parameters()).device)
+        self.teacher.eval()
+        for part in system.parts.values():
+            part.requires_grad_(False)
+        self.critic = copy.deepcopy(self.teacher.denoiser).requires_grad_(True)
+        self._trainable = nn.ModuleDict({"denoiser": system.denoiser.requires_grad_(True), "critic": self.critic})
+        self._step = 0
+        system.defaults = system.defaults | {"num_inference_steps": options.steps, "guidance_scale": 1.0, "sampler": "euler"}
+
+    def trainable(self) -> nn.Module:
+        return self._trainable
+
+    def begin(self, step: int) -> None:
+        """The update that comes: whose turn it is depends on its number alone."""
+        self._step = step
+
+    @property
+    def students_turn(self) -> bool:
+        return (self._step + 1) % (self.options.critic_updates + 1) == 0
+
+    def loss(self, batch: Batch, seeds: Sequence[int], *, t: Tensor | None = None) -> Losses:
+        """The loss of whose turn it is. With fixed levels t: how far teacher and critic are apart, which falls to 0 as student and teacher agree."""
+        told = self._told(batch, seeds)
+        if t is not None:
+            with torch.no_grad():
+                x0 = self._made(told, seeds, self.options.steps - 1)
+                real, fake = self._opinions(x0, told, seeds, t.to(x0))
+            return Losses(loss=_over_wanted((real - fake).square(), told.given), t=t)
+        low, high = ENDS
+        t = (low + (high - low) * even_shares(batch.index, seeds)).to(batch.video)
+        last = int(torch.randint(self.options.steps, (), generator=torch.Generator().manual_seed(derive_seed(seeds[0], "exit"))))
+        with nullcontext() if self.students_turn else torch.no_grad():
+            x0 = self._made(told, seeds, last)
+        if not self.students_turn:
+            return Losses(loss=self._critics_loss(x0, told, seeds, t), t=t)
+        with torch.no_grad():
+            real, fake = self._opinions(x0, told, seeds, t)
+            gradient = matching_gradient(x0, real, fake, told.given)
+        loss = 0.5 * _over_wanted((x0 - (x0 - gradient).detach()).square(), told.given)
+        return Losses(loss=loss, t=t, parts={"apart": _over_wanted((real - fake).square(), told.given)})
+
+    def _critics_loss(self, x0: Tensor, told: Told, seeds: Sequence[int], t: Tensor) -> Tensor:
+        """The critic denoises clips of the student."""
+        process = self.teacher.process
+        t_frame, eps = t[:, None] * ~told.given, noise_of(x0, seeds, "critic")
+        x = process.add_noise(x0, eps, t_frame)
+        prediction = self.critic(
+            process.network_input(x, t_frame), process.network_time(t_frame), told.rich, frame_is_given=told.given, frame_index=told.index
+        )
+        return _over_wanted((prediction.float() - process.target(x0, eps, t_frame)).square(), told.given)
+
+    def _opinions(self, x0: Tensor, told: Told, seeds: Sequence[int], t: Tensor) -> tuple[Tensor, Tensor]:
+        """What teacher and critic take the noised x0 for: two x0."""
+        process, scale = self.teacher.process, self.options.guidance
+        t_frame = t[:, None] * ~told.given
+        x = process.add_noise(x0, noise_of(x0, seeds, "matching"), t_frame)
+        known = {"frame_is_given": told.given, "frame_index": told.index}
+        real: Tensor = process.denoiser(self.teacher.denoiser, told.rich, **known)(x, t_frame).float()
+        if scale != 1:
+            plain = process.denoiser(self.teacher.denoiser, told.null, **known)(x, t_frame).float()
+            real = torch.lerp(plain, real, scale)
+        return real, process.denoiser(self.critic, told.rich, **known)(x, t_frame).float()
+
+    def _made(self, told: Told, seeds: Sequence[int], last: int) -> Tensor:
+        """Clips of the student (B, C, T, h, w), as predicted at step `last` of its sampler; gradient flows through that step alone."""
+        noise = noise_of(told.z0, seeds, "student")
+        streaming = self.system.streaming
+        if streaming is None:
+            def whole(x: Tensor, t: Tensor) -> Tensor:
+                out: Tensor = self.system.denoiser(x, t, told.doors, frame_is_given=told.given, frame_index=told.index)
+                return out.float()
+
+            return self._steps(whole, noise, told.z0, told.given, last)
+        rollout = Rollout(self.system.denoiser, {"text": told.doors}, streaming, frame_step=told.step)
+        made = []
+        for start in range(0, noise.shape[2], streaming.chunk):
+            part = slice(start, start + streaming.chunk)
+            given = told.given[:, part]
+            made.append(self._steps(rollout.network("text", given), noise[:, :, part], told.z0[:, :, part], given, last))
+            rollout.keep(made[-1])
+        return torch.cat(made, dim=2)
+
+    def _steps(self, network: Network, noise: Tensor, z0: Tensor, given: Tensor, last: int) -> Tensor:
+        """x0 as predicted at step `last` of Euler's method from noise; given frames are z0 throughout."""
+        process, here = self.system.process, given[:, None, :, None, None]
+        denoise = process.denoiser(network)
+        levels = [(1 - i / self.options.steps) * (~given).float() for i in range(self.options.steps)]
+        x = torch.where(here, z0, process.add_noise(torch.zeros_like(z0), noise, levels[0]))
+        with torch.no_grad():
+            for t, t_next in pairwise(levels[: last + 1]):
+                x = ddim_step(process, denoise(x, t), x, t, t_next)
+        return torch.where(here, z0, denoise(x, levels[last]))
+
+    @torch.no_grad()
+    def _told(self, batch: Batch, seeds: Sequence[int]) -> Told:
+        options, system = self.options, self.system
+        z0 = system.autoencoder.encode(batch.video).float()
+        chance = DenoisingOptions(given=options.given, drop_text=options.drop_text)
+        draws = [Draw.of(seed, z0.shape[2], chance) for seed in seeds]
+        given = torch.stack([draw.given for draw in draws]).to(z0.device)
+        if system.streaming is not None:
+            given[:, system.streaming.chunk :] = False
+        captions = ["" if draw.drop_text else caption for draw, caption in zip(draws, batch.captions, strict=True)]
+
+        def doors(teller: System, sentences: Sequence[str]) -> Doors:
+            tokens, mask = teller.text_encoder.encode(list(sentences))
+            return Doors(tokens=tokens, token_mask=mask)
+
+        return Told(
+            doors(system, captions), doors(self.teacher, captions), doors(self.teacher, [""] * len(captions)),
+            given, z0, latent_index(system, batch).to(z0.device), frame_step(batch).to(z0.device),
+        )  # fmt: skip
+
+    @torch.no_grad()
+    def samples(self, batch: Batch, prompts: Sequence[str], seed: int) -> Tensor | None:
+        """A clip for each prompt by the student's own steps, without guidance."""
+        if self.system.streaming is not None:
+            return stream_samples(self.system, batch, {"text": prompts}, [derive_seed(seed, i) for i in range(len(prompts))])
+        return draw_samples(self.system, batch, prompts, seed)
+
+    def save(self, folder: Path) -> None:
+        from flipbook.interop.folder import save_pretrained
+
+        save_pretrained(self.system, folder)
+
+
+def matching_gradient(x0: Tensor, real: Tensor, fake: Tensor, given: Tensor) -> Tensor:
+    """(fake - real) / mean |x0 - real|, the mean over a clip's generated frames: arXiv:2311.18828, eq. 7 and 8.
+
+    For x = alpha x0 + sigma eps, alpha (fake - real) / sigma^2 is the difference of the two scores, the gradient of KL at x. The divisor
+    stands for the weight over levels, and makes the gradient free of scale. 0 in given frames.
+    """
+    wanted = (~given).float()[:, None, :, None, None].to(x0)
+    size = _over_wanted((x0 - real).abs(), given).clamp(min=1e-6)[:, None, None, None, None]
+    return wanted * (fake - real) / size
+
+
+def _over_wanted(values: Tensor, given: Tensor) -> Tensor:
+    """(B,) means over the frames that are not given."""
+    wanted = (~given).float()
+    return (values.mean((1, 3, 4)) * wanted).sum(1) / wanted.sum(1).clamp(min=1)
+
+
+def noise_of(like: Tensor, seeds: Sequence[int], what: str) -> Tensor:
+    """Noise in the shape of `like`, each row's from its own seed and use."""
+    rows = [torch.randn(like.shape[1:], generator=torch.Generator().manual_seed(derive_seed(seed, what))) for seed in seeds]
+    return torch.stack(rows).to(like)
+
+
+def build(system: System, options: Mapping[str, Any]) -> Matching:
+    """The objective over a system. Raises ValueError for an unknown option, and for a teacher that cannot teach it."""
+    known = {f.name for f in fields(MatchingOptions)}
+    if unknown := set(options) - known:
+        raise ValueError(f"matching has no option {sorted(unknown)}. Try some of {', '.join(sorted(known))}.")
+    if system.streaming is not None and options.get("teacher") is None:
+        raise ValueError(f"{system.name} is causal, and its teacher sees whole clips. Try teacher: thumb, or the model that it was made of.")
+    matching = Matching(system, MatchingOptions(**options))
+    if matching.teacher.streaming is not None:
+        raise ValueError(f"teacher={options.get('teacher')!r} is causal itself. Try one that sees whole clips, such as thumb.")
+    return matching
