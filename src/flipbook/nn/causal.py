@@ -36,14 +36,14 @@ class FeatureCache:
 class CausalConv3d(nn.Conv3d):
     """3D convolution of (B, C, T, H, W) that keeps T, H and W: output frame t sees frames t - k_t + 1 to t.
 
-    kernel: (k_t, k_h, k_w), the last two odd.
+    kernel: (k_t, k_h, k_w), the last two odd.   dilation: from each frame that is seen to the next; with d, those from t - d (k_t - 1) on.
     """
 
-    def __init__(self, dim_in: int, dim: int, kernel: tuple[int, int, int] = (3, 3, 3)):
-        super().__init__(dim_in, dim, kernel, padding=(0, kernel[1] // 2, kernel[2] // 2))
+    def __init__(self, dim_in: int, dim: int, kernel: tuple[int, int, int] = (3, 3, 3), *, dilation: int = 1):
+        super().__init__(dim_in, dim, kernel, padding=(0, kernel[1] // 2, kernel[2] // 2), dilation=(dilation, 1, 1))
 
     def forward(self, x: Tensor, cache: FeatureCache | None = None) -> Tensor:
-        return super().forward(with_past(self, x, self.kernel_size[0] - 1, cache))
+        return super().forward(with_past(self, x, self.dilation[0] * (self.kernel_size[0] - 1), cache))
 
 
 def with_past(layer: nn.Module, x: Tensor, frames: int, cache: FeatureCache | None) -> Tensor:

@@ -1,0 +1,61 @@
+"""Rolling a predictor of frames: over frames that are there, over its own, or over both by turns."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from flipbook.baselines.predictor import Memory, Predictor
+from flipbook.long.rollout import roll
+from flipbook.nn.warp import warp
+from flipbook.shapes import fold_frames, unfold_frames
+
+
+def roll_frames(
+    net: Predictor, frames: Tensor, count: int, *, motion: Tensor | None = None, own: Tensor | None = None, unroll: int = 1
+) -> Tensor:
+    """What the predictor says of frames 1 to count - 1: (B, C, count - 1, H, W).
+
+    frames: (B, C, T, H, W), those that are there; frame 0 is shown to begin with.
+    motion: (B, 2, count - 1, H, W), the fields x_1, x_2, ...; None: nobody knows them.
+    own:    bool (B, count), the frames that are shown as the predictor said them and not as they are; None: all that are not there.
+            All False is teacher forcing, a random choice is scheduled sampling (arXiv:1506.03099).
+    unroll: a gradient flows back through so many own frames in a row and ends there.
+    Raises ValueError for frames that are to be shown and are not there.
+    """
+    there = frames.shape[2]
+    if own is None:
+        own = (torch.arange(count, device=frames.device) >= there).expand(len(frames), -1)
+    if there < 1 or not bool(own[:, there:count].all()):
+        raise ValueError(f"{there} frames are there of {count}, and others are to be shown. Give those too, or let `own` say that they are predicted.")
+
+    def step(n: int, before: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+        return net.step(before, None if motion is None else motion[:, :, n], memory)
+
+    def choose(n: int, said: Tensor) -> Tensor:
+        shown = said.detach() if n % unroll == 0 else said
+        if n + 1 >= there:
+            return shown
+        return torch.where(own[:, n + 1, None, None, None].to(said.device), shown, frames[:, :, n + 1])
+
+    return torch.stack([said for said, _ in roll(step, choose, frames[:, :, 0], None, count - 1)], dim=2)
+
+
+def carried(field: Tensor, count: int) -> Tensor:
+    """The fields of the next `count` frames, (B, 2, count, H, W), if whatever moved goes on moving as in `field` (B, 2, H, W).
+
+    x_{t+1}(u) = x_t(u + x_t(u)): what comes to u brings its motion with it.
+    """
+    fields = []
+    for _ in range(count):
+        field = warp(field, field)
+        fields.append(field)
+    return torch.stack(fields, dim=2) if fields else field[:, :, None][:, :, :0]
+
+
+def on_grid(field: Tensor, stride: int) -> Tensor:
+    """A field (B, 2, T, H, W) in pixels as one in cells of `stride` x `stride` pixels."""
+    if stride == 1:
+        return field
+    return unfold_frames(F.avg_pool2d(fold_frames(field), stride) / stride, len(field))
