@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,6 +14,9 @@ from flipbook.generate import Prepared, generate, prepare
 from flipbook.interop.folder import card_hash, from_pretrained, model_folder, save_pretrained, weights_hash
 from flipbook.systems.base import System
 from flipbook.video import Video
+
+if TYPE_CHECKING:
+    from flipbook.streaming import Stream
 
 
 class UnknownWords(UserWarning):
@@ -71,11 +74,28 @@ class Model:
         self._warn_of_unknown_words(
             [text for request in requests for text in (text_of(request).prompt, text_of(request).negative_prompt)]
         )
-        if dtype not in self._prepared:
-            self._prepared[dtype] = prepare(self.system, dtype=dtype, compile=self.compile, source=self.source, options=self.options)
-        videos = generate(self._prepared[dtype], requests, **settings)
+        videos = generate(self._ready(dtype), requests, **settings)
         single = _is_one(conditions) and settings.get("num_videos", 1) == 1
         return videos[0] if single else videos
+
+    def stream(
+        self, conditions: str | Condition | Sequence[Condition] = "", *, dtype: torch.dtype | str | None = None, **settings: Any
+    ) -> Stream:
+        """One video of a causal model as an iterator of chunks of frames, uint8 (n, H, W, 3), each made when it is asked for.
+
+        Settings as in `flipbook.streaming.stream`; without `num_frames` it goes on until nobody asks for more.
+        """
+        from flipbook.streaming import causal, stream
+
+        causal(self.system)                                                 # refused before weights are cast
+        for request in as_requests(conditions):
+            self._warn_of_unknown_words([text_of(request).prompt, text_of(request).negative_prompt])
+        return stream(self._ready(dtype), conditions, **settings)
+
+    def _ready(self, dtype: torch.dtype | str | None) -> Prepared:
+        if dtype not in self._prepared:
+            self._prepared[dtype] = prepare(self.system, dtype=dtype, compile=self.compile, source=self.source, options=self.options)
+        return self._prepared[dtype]
 
     def _warn_of_unknown_words(self, sentences: Sequence[str]) -> None:
         encoder: Any = self.system.text_encoder

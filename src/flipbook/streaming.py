@@ -7,6 +7,7 @@ beginning of a longer one.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from flipbook.conditions import Condition, Inputs, Request, as_requests, branches, empty_inputs, pictures_of, resolve
-from flipbook.generate import Prepared, Settings, first_state, latent_shape, level_matrix, prepare, settle
+from flipbook.generate import Prepared, Settings, first_state, latent_shape, level_matrix, prepare, recipe, settle
 from flipbook.guidance import guide
 from flipbook.long.streaming import Rollout, Streaming
 from flipbook.process.noise import NoiseSource
@@ -29,6 +30,29 @@ ENDLESS = 2**31 - 1
 """Frames of a stream that goes on until nobody asks for more."""
 
 
+class Stream(Iterator[np.ndarray]):
+    """One video as an iterator of chunks of its frames, uint8 (n, H, W, 3), each made when it is asked for.
+
+    settings: how it is made; its `num_frames` were asked for, `made` of them are there. `recipe` makes those again.
+    """
+
+    def __init__(self, ready: Prepared, request: Request, settings: Settings, seed: int):
+        self.ready, self.request, self.settings, self.seed, self.made = ready, request, settings, seed, 0
+        self._latents, self._digest = stream_latents(ready, [request], settings, [seed]), hashlib.sha256()
+
+    def __next__(self) -> np.ndarray:
+        frames = _pixels(self.ready.system, next(self._latents))
+        self.made += len(frames)
+        self._digest.update(np.ascontiguousarray(frames).tobytes())
+        return frames
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The recipe of the frames that were made so far."""
+        made = recipe(self.ready, self.request, replace(self.settings, num_frames=self.made), self.seed)
+        return made | {"frames_sha256": self._digest.hexdigest()}
+
+
 def stream(
     system: System | Prepared,
     conditions: str | Condition | Sequence[Condition],
@@ -37,8 +61,8 @@ def stream(
     seed: int = 0,
     dtype: torch.dtype | str | None = None,
     **asked: Any,
-) -> Iterator[np.ndarray]:
-    """One video as an iterator of chunks of its frames, uint8 (n, H, W, 3), each made when it is asked for.
+) -> Stream:
+    """One video, chunk by chunk: `for frames in stream(...)`, uint8 (n, H, W, 3).
 
     conditions: a sentence, or a list of conditions. Of pictures, those that a video begins with.
     num_frames: None: until nobody asks for more.
@@ -52,8 +76,7 @@ def stream(
     requests = as_requests(conditions)
     if len(requests) != 1:
         raise ValueError(f"{len(requests)} requests: a stream is one video. Try a stream for each, or generate.")
-    chunks = stream_latents(ready, [resolve(requests[0], settings.size, ready.system.conditions)], settings, [seed])
-    return (_pixels(ready.system, z) for z in chunks)
+    return Stream(ready, resolve(requests[0], settings.size, ready.system.conditions), settings, seed)
 
 
 def stream_latents(

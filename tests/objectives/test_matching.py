@@ -124,7 +124,7 @@ def test_where_critic_and_teacher_agree_the_student_rests():
     assert o.loss(clips(), SEEDS, t=torch.full((4,), 0.5)).loss.max() < 1e-10
     guided = objective(guidance=3.0)
     guided.begin(2)
-    assert guided.loss(clips(), SEEDS).loss.min() > 1e-4
+    assert guided.loss(clips(), SEEDS).loss.max() > 1e-2
 
 
 def test_the_loss_hands_its_gradient_to_the_students_clip_as_it_is(monkeypatch):

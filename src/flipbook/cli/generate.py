@@ -41,6 +41,14 @@ def generate(
     inserts: Annotated[str | None, typer.Option(help="off: only the image model inside a video model, frame by frame.")] = None,
     beside: Annotated[Path | None, typer.Option(help="For a --model in one file: a Stable Diffusion folder with what the file lacks.")] = None,
     variant: Annotated[str | None, typer.Option(help="fp16 or bf16: which files of a public folder are read.")] = None,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream",
+            help="Write frames as they are made, to a file that can be watched meanwhile, --num-frames of any length in constant memory; "
+            "Ctrl-C ends the video there. Needs a causal --model, as recipes/stream-1-causal.yaml makes.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None, typer.Option(help="File (.mp4 .webm .gif .webp ...) or folder. Default: outputs/WORDS-SEED.mp4")
     ] = None,
@@ -71,10 +79,22 @@ def generate(
     loaded = load(model, device=device, compile=compile, **public)
     with progress_bar("generating", show=not json) as progress, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UnknownWords)
-        videos: list[Any] = loaded.generate([conditions], **settings, progress=progress)  # type: ignore[assignment]
+        if not stream:
+            videos: list[Any] = loaded.generate([conditions], **settings, progress=progress)  # type: ignore[assignment]
+        else:
+            if settings.pop("num_videos") > 1:
+                raise ValueError(f"--num-videos {num_videos} with --stream: one video is watched at a time. Try another --seed for another one.")
+            settings["num_frames"] = num_frames or loaded.system.defaults["num_frames"]
+            frames = loaded.stream(conditions, **settings)
     unknown = [word for w in caught if isinstance(w.message, UnknownWords) for word in w.message.words]
     for w in caught:
         typer.echo(f"note: {w.message}", err=True)
+    if stream:
+        from flipbook.cli.live import write_stream
+
+        path = output_path(output, slug(prompt), 1, seed)
+        _tell_stream(write_stream(frames, path, title=prompt or None, show=not json) | {"unknown_words": unknown}, json)
+        return
 
     written = []
     for video in videos:
@@ -90,6 +110,16 @@ def generate(
         from json import dumps
 
         typer.echo(dumps(written, indent=1))
+
+
+def _tell_stream(made: dict[str, Any], json: bool) -> None:
+    if json:
+        from json import dumps
+
+        typer.echo(dumps([made], indent=1))
+        return
+    ended = ", ended early" if made["interrupted"] else ""
+    typer.echo(f"{made['path']}  ({made['frames']} frames{ended}, {made['frames_per_second']:g} a second, sheet {Path(made['sheet']).name})")
 
 
 def _choice(temperature: float | None, top_k: int | None) -> list[Condition]:

@@ -8,7 +8,7 @@ footage by less than 0.1 grey level.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -120,20 +120,20 @@ def encode_pictures(stream: Any, video: Video, codec: Codec) -> Iterator[Any]:
             frame = convert.pull()
         elif codec.pixel_format != "rgb24":
             frame = frame.reformat(format=codec.pixel_format)
-        frame.pts, frame.time_base = int(stamps[i]), stream.codec_context.time_base
-        yield from with_lengths(stream.encode(frame), stamps, lengths)
-    yield from with_lengths(stream.encode(None), stamps, lengths)
+        frame.pts, frame.time_base = stamps[i], stream.codec_context.time_base
+        yield from with_lengths(stream.encode(frame), lengths)
+    yield from with_lengths(stream.encode(None), lengths)
 
 
-def ticks(video: Video, time_base: Fraction) -> tuple[np.ndarray, dict[int, int]]:
+def ticks(video: Video, time_base: Fraction) -> tuple[Sequence[int], dict[int, int]]:
     """When each frame appears and how long it stays, in ticks."""
     if video.times is None:
-        return np.arange(len(video)), {}
+        return range(len(video)), {}                                        # a stream does not know its end
     edges = np.round(np.append(video.times, video.seconds) / float(time_base)).astype(np.int64)
-    return edges[:-1], dict(zip(edges[:-1].tolist(), np.diff(edges).tolist(), strict=True))
+    return edges[:-1].tolist(), dict(zip(edges[:-1].tolist(), np.diff(edges).tolist(), strict=True))
 
 
-def with_lengths(packets: list[Any], stamps: np.ndarray, lengths: dict[int, int]) -> Iterator[Any]:
+def with_lengths(packets: list[Any], lengths: dict[int, int]) -> Iterator[Any]:
     for packet in packets:
         if packet.pts in lengths:
             packet.duration = lengths[packet.pts]
