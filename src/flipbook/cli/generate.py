@@ -85,7 +85,7 @@ def generate(
             if settings.pop("num_videos") > 1:
                 raise ValueError(f"--num-videos {num_videos} with --stream: one video is watched at a time. Try another --seed for another one.")
             settings["num_frames"] = num_frames or loaded.system.defaults["num_frames"]
-            frames = loaded.stream(conditions, **settings)
+            coming = loaded.stream(conditions, **settings)
     unknown = [word for w in caught if isinstance(w.message, UnknownWords) for word in w.message.words]
     for w in caught:
         typer.echo(f"note: {w.message}", err=True)
@@ -93,7 +93,7 @@ def generate(
         from flipbook.cli.live import write_stream
 
         path = output_path(output, slug(prompt), 1, seed)
-        _tell_stream(write_stream(frames, path, title=prompt or None, show=not json) | {"unknown_words": unknown}, json)
+        _tell_stream(write_stream(coming, path, title=prompt or None, show=not json) | {"unknown_words": unknown}, json)
         return
 
     written = []

@@ -8,11 +8,11 @@ footage by less than 0.1 grey level.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -34,6 +34,24 @@ VP9_CRF = {"high": "6", "medium": "20", "small": "34"}
 MATRIX_709, LIMITED, FULL, SRGB_TRANSFER = 1, 1, 2, 13  # ITU-T H.273 code points
 THREADS = 4  # part of the result of some encoders, so it depends on nothing but the size of the picture
 FINE_CLOCK = Fraction(1, 90_000)  # seconds per tick for frames of unequal length
+
+
+class Pictures(Protocol):
+    """What the encoder asks of a video: its frames may be on their way still."""
+
+    @property
+    def frames(self) -> Iterable[np.ndarray]: ...
+    @property
+    def fps(self) -> float: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def times(self) -> np.ndarray | None: ...
+    @property
+    def seconds(self) -> float: ...
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -84,7 +102,7 @@ def write_container(video: Video, path: Path, comment: str | None, lossless: boo
         ) from error
 
 
-def add_pictures(file: Any, video: Video, codec: Codec) -> Any:
+def add_pictures(file: Any, video: Pictures, codec: Codec) -> Any:
     rate = nice_rate(video.fps)
     stream = file.add_stream(codec.name, rate=rate, options=codec.options)
     stream.width, stream.height, stream.pix_fmt = video.width, video.height, codec.pixel_format
@@ -103,7 +121,7 @@ def add_pictures(file: Any, video: Video, codec: Codec) -> Any:
     return stream
 
 
-def encode_pictures(stream: Any, video: Video, codec: Codec) -> Iterator[Any]:
+def encode_pictures(stream: Any, video: Pictures, codec: Codec) -> Iterator[Any]:
     """Packets of all frames, in the order of decoding."""
     import av
 
@@ -125,7 +143,7 @@ def encode_pictures(stream: Any, video: Video, codec: Codec) -> Iterator[Any]:
     yield from with_lengths(stream.encode(None), lengths)
 
 
-def ticks(video: Video, time_base: Fraction) -> tuple[Sequence[int], dict[int, int]]:
+def ticks(video: Pictures, time_base: Fraction) -> tuple[Sequence[int], dict[int, int]]:
     """When each frame appears and how long it stays, in ticks."""
     if video.times is None:
         return range(len(video)), {}                                        # a stream does not know its end

@@ -36,6 +36,10 @@ class _Source:
     width: int
     times: None = None
 
+    @property
+    def seconds(self) -> float:
+        return ENDLESS / self.fps
+
     def __len__(self) -> int:
         return ENDLESS
 
