@@ -261,9 +261,8 @@ def sample_latents(
     latent = latent_shape(system, settings.size)  # (C, T, h, w)
     inputs, told = _told(ready, requests, settings, seeds)
     matrix = level_matrix(system, settings, inputs)
-    weight = system.guidance(settings.guidance_scale, latent[1])
     denoise = guide(
-        told, [(name, weight if i else 1.0) for i, name in enumerate(told)],
+        told, system.guidance_list(told, settings.guidance_scale, latent[1]),
         interval=settings.guidance_interval, rescale=settings.guidance_rescale, process=system.process,
     )  # fmt: skip
     noise = NoiseSource(latent, seeds)
@@ -286,6 +285,7 @@ def _told(
     def branch(doors: Doors) -> Denoise:
         constant = ready.net.prepare(doors.to(device, ready.dtype))
         how: dict[str, Any] = {} if settings.step_cache is None else {"run": StepCache(settings.step_cache).run}
+        how |= constant.to_network()
 
         def network(x: Tensor, t: Tensor) -> Tensor:
             return ready.net(x.to(ready.dtype), t, constant, **frames_door, **how).float()

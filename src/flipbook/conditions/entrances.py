@@ -184,6 +184,25 @@ def _unchanged(system: System, requests: Sequence[Request], inputs: Inputs) -> I
     return inputs
 
 
+# ---------------------------------------------------------------- motion
+
+
+def frames_apart(system: System, requests: Sequence[Request], inputs: Inputs) -> Inputs:
+    """No frame sees another: what is left of the clip is its pictures, one by one."""
+    alone = torch.eye(inputs.is_given.shape[1], dtype=torch.bool, device=inputs.given.device)
+    return replace(inputs, doors=inputs.doors.with_(frame_attends=alone.expand(len(requests), -1, -1)))
+
+
+def frames_together(system: System, requests: Sequence[Request], inputs: Inputs) -> Inputs:
+    """All frames see each other."""
+    return replace(inputs, doors=inputs.doors.with_(frame_attends=None))
+
+
+def motion(weight: float) -> Entrance:
+    """Motion as an entry of the guidance list, whose null is the network with its frames apart (motion-free guidance, arXiv:2312.04557)."""
+    return Entrance(name="motion", kinds=(), enter=frames_together, null=frames_apart, weight=weight)
+
+
 # ---------------------------------------------------------------- recipes
 
 

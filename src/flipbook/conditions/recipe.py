@@ -57,6 +57,7 @@ class Entrance:
     null:     the same with the null value; None: what is given cannot be switched off by guidance.
     places:   the frames that must be given, no more and no fewer; None: any.
     defaults: what a request without one of these kinds means.
+    weight:   of its entry in the guidance list; None: the guidance scale that is asked for.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Entrance:
     null: Enter | None = None
     places: tuple[int, ...] | None = None
     defaults: tuple[Condition, ...] = ()
+    weight: float | None = None
 
 
 def branches(recipe: Sequence[Entrance], system: System, requests: Sequence[Request], inputs: Inputs) -> tuple[Inputs, dict[str, Doors]]:

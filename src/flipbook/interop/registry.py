@@ -15,6 +15,7 @@ CLASSES: dict[str, str] = {
     "CodeTransformer": "flipbook.baselines.code_transformer",
     "DiT": "flipbook.denoisers.dit",
     "FrameAutoencoder": "flipbook.autoencoders.frame",
+    "GenTron": "flipbook.denoisers.gentron",
     "KLAutoencoder": "flipbook.autoencoders.kl",
     "Latte": "flipbook.denoisers.latte",
     "PictureEncoder": "flipbook.encoders.picture",

@@ -59,10 +59,9 @@ def sample_stage(
 
     def branch(doors: Doors) -> Denoise:
         constant = system.denoiser.prepare(doors.to(device, torch.float32))
-        return system.process.denoiser(system.denoiser, constant, frame_is_given=inputs.is_given, frame_index=index.expand(batch, -1))
+        return system.process.denoiser(system.denoiser, constant, frame_is_given=inputs.is_given, frame_index=index.expand(batch, -1), **constant.to_network())
 
-    scale = system.guidance(guidance_scale, len(ends))
-    weights = [(name, 1.0 if i == 0 else scale) for i, name in enumerate(doors)]
+    weights = system.guidance_list(doors, guidance_scale, len(ends))
     denoise = guide({name: branch(d) for name, d in doors.items()}, weights, process=system.process)
     noise, path, steps = NoiseSource(latent, seeds, shared=shared_noise), system.process.path, len(matrix) - 1
     t = matrix[0].to(device, torch.float32).expand(batch, -1)

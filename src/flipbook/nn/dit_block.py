@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flipbook.nn.attention import AnyPattern, attend, softmax_attention
-from flipbook.nn.embed import zero_
+from flipbook.nn.embed import RMSNorm, zero_
+from flipbook.nn.rope_pairs import rotate_pairs
 
 KeysValues = tuple[Tensor, Tensor]
 
@@ -26,17 +27,23 @@ def modulated(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
 
 
 class PatternAttention(nn.Module):
-    """Attention over a clip's own tokens (B, T, S, D) in one pattern."""
+    """Attention over a clip's own tokens (B, T, S, D) in one pattern. qk_norm: queries and keys are brought to one size, head by head."""
 
-    def __init__(self, dim: int, num_heads: int, pattern: AnyPattern):
+    def __init__(self, dim: int, num_heads: int, pattern: AnyPattern, *, qk_norm: bool = False, eps: float = 1e-6):
         super().__init__()
         self.num_heads, self.pattern = num_heads, pattern
         self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        self.q_norm, self.k_norm = (RMSNorm(dim // num_heads, eps) if qk_norm else nn.Identity() for _ in range(2))
 
-    def forward(self, x: Tensor, frame_attends: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, frame_attends: Tensor | None = None, turns: Tensor | None = None, columns: int | None = None) -> Tensor:
+        """turns: how queries and keys turn with the place of their token (`nn.rope_pairs`).   columns: of a frame's tokens; windows need them."""
         b, frames, cells, _ = x.shape
         q, k, v = self.qkv(x).view(b, frames * cells, 3, self.num_heads, -1).unbind(2)
-        return self.out(attend(q, k, v, (frames, cells), self.pattern, frame_attends).reshape(x.shape))
+        q, k = self.q_norm(q), self.k_norm(k)
+        if turns is not None:
+            q, k = rotate_pairs(q, turns), rotate_pairs(k, turns)
+        grid = (frames, cells) if columns is None else (frames, cells // columns, columns)
+        return self.out(attend(q, k, v, grid, self.pattern, frame_attends).reshape(x.shape))
 
 
 class TextAttention(nn.Module):
@@ -69,10 +76,12 @@ class Block(nn.Module):
     patterns: of its attentions, one after the other.   text: it reads a text.   own: its modulation is its own network.
     """
 
-    def __init__(self, dim: int, num_heads: int, mlp_dim: int, patterns: Sequence[AnyPattern], *, text: bool, own: bool, eps: float = 1e-6):
+    def __init__(
+        self, dim: int, num_heads: int, mlp_dim: int, patterns: Sequence[AnyPattern], *, text: bool, own: bool, qk_norm: bool = False, eps: float = 1e-6
+    ):
         super().__init__()
         self.eps = eps
-        self.attention = nn.ModuleList(PatternAttention(dim, num_heads, pattern) for pattern in patterns)
+        self.attention = nn.ModuleList(PatternAttention(dim, num_heads, pattern, qk_norm=qk_norm, eps=eps) for pattern in patterns)
         self.cross = TextAttention(dim, num_heads) if text else None
         self.mlp = nn.Sequential(nn.Linear(dim, mlp_dim), nn.GELU(approximate="tanh"), nn.Linear(mlp_dim, dim))
         self.rows = 3 * (len(patterns) + 1)
@@ -93,11 +102,12 @@ class Block(nn.Module):
         text: KeysValues | None = None,
         text_mask: Tensor | None = None,
         frame_attends: Tensor | None = None,
+        turns: Tensor | None = None,
     ) -> Tensor:
         rows = self._rows(told).unsqueeze(3).unbind(2)                      # (B, 1 or T, 1, D) each
         for i, attention in enumerate(self.attention):
             shift, scale, gate = rows[3 * i : 3 * i + 3]
-            x = torch.addcmul(x, gate, attention(modulated(x, shift, scale, self.eps), frame_attends))
+            x = torch.addcmul(x, gate, attention(modulated(x, shift, scale, self.eps), frame_attends, turns))
         if self.cross is not None and text is not None:
             x = x + self.cross(x, text, text_mask)
         shift, scale, gate = rows[-3:]

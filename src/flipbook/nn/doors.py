@@ -21,6 +21,7 @@ class Doors:
     vector:      (B, V) added to the time embedding: fps, motion strength, class.
     channels:    (B, C', T, H, W) concatenated to the input: depth, sketch, masked frames.
     residuals:   feature maps added inside the network, outermost first.
+    frame_attends: (B, T, T) bool, which frames may see which, for networks that are told so: a branch of guidance may part them.
     keys_values: per cross-attention layer, keys and values of `tokens`, then of `picture_tokens`, computed once by `net.prepare`.
     """
 
@@ -30,6 +31,7 @@ class Doors:
     vector: Tensor | None = None
     channels: Tensor | None = None
     residuals: Sequence[Tensor] = ()
+    frame_attends: Tensor | None = None
     keys_values: Sequence[tuple[Tensor, Tensor]] | None = field(default=None, repr=False)
 
     def with_(self, **changes: object) -> Doors:
@@ -37,6 +39,10 @@ class Doors:
         if {"tokens", "picture_tokens"} & changes.keys() and "keys_values" not in changes:
             changes["keys_values"] = None
         return replace(self, **changes)  # type: ignore[arg-type]
+
+    def to_network(self) -> dict[str, Tensor]:
+        """What the network's own signature is told of these doors, beside `frame_is_given` and `frame_index`."""
+        return {} if self.frame_attends is None else {"frame_attends": self.frame_attends}
 
     def select(self, rows: Tensor | slice) -> Doors:
         """The doors of some samples of the batch."""
@@ -51,6 +57,7 @@ class Doors:
             vector=pick(self.vector),
             channels=pick(self.channels),
             residuals=tuple(r[rows] for r in self.residuals),
+            frame_attends=pick(self.frame_attends),
             keys_values=None if self.keys_values is None else tuple((k[rows], v[rows]) for k, v in self.keys_values),
         )
 
@@ -70,6 +77,7 @@ class Doors:
             vector=move(self.vector),
             channels=move(self.channels),
             residuals=tuple(r.to(device, dtype) for r in self.residuals),
+            frame_attends=move(self.frame_attends),
             keys_values=None
             if self.keys_values is None
             else tuple((k.to(device, dtype), v.to(device, dtype)) for k, v in self.keys_values),

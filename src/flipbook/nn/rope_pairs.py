@@ -27,6 +27,13 @@ def rotary_pairs(frame_index: Tensor, rows: int, columns: int, head_dim: int, ba
     return torch.cat(parts, dim=-2).flatten(1, 3)
 
 
+def frame_pairs(frame_index: Tensor, cells: int, head_dim: int, base: float = 10_000.0) -> Tensor:
+    """The same for the time of a token alone, which all channel pairs turn with: (B, T cells, head_dim / 2, 2)."""
+    freqs = base ** (-torch.arange(0, head_dim, 2, dtype=torch.float64, device=frame_index.device) / head_dim)
+    angles = frame_index.to(torch.float64)[..., None] * freqs               # (B, T, head_dim / 2)
+    return torch.stack([angles.cos(), angles.sin()], dim=-1).float().repeat_interleave(cells, dim=1)
+
+
 def rotate_pairs(x: Tensor, turns: Tensor) -> Tensor:
     """Turn the channel pairs (2 i, 2 i + 1) of queries or keys (B, N, heads, head_dim) by `turns` (B or 1, N, head_dim / 2, 2)."""
     pairs, turns = x.float().unflatten(-1, (-1, 2)), turns.unsqueeze(-3)

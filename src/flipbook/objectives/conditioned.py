@@ -47,6 +47,7 @@ class ConditionedOptions:
     known:   which frames the network is told, see `KnownFrames`; None: none.
     shown:   the network is told how one frame of the clip looks (`Shown`), but for a tenth of the rows.
     animate: the network is told the clip's first frame, noised, and how much moves (Stable Video Diffusion), but for a tenth of the rows.
+    motion_free: share of clips whose frames are kept apart as stills are, so that guidance has a branch without motion (arXiv:2312.04557).
     form:    how stills ride along.   stills: so many of them for each clip; 0: clips alone.
     still_ranks: with "ranks", how many of the processes see stills.
     times:   noise levels are drawn from this range; an expert for the low ones ends below 1 (Show-1's last stage).
@@ -60,6 +61,7 @@ class ConditionedOptions:
     known: KnownFrames | None = None
     shown: bool = False
     animate: bool = False
+    motion_free: float = 0.0
     form: Form = "append"
     stills: int = 0
     still_ranks: int = 1
@@ -114,6 +116,8 @@ class Conditioned:
                 "Start it with torchrun, or try form='separate'."
             )
         self._has_switch = "image_only" in inspect.signature(system.denoiser.forward).parameters
+        if options.motion_free and not self._has_switch:
+            raise ValueError(f"{type(system.denoiser).__name__} cannot keep the frames of a clip apart. Try motion_free=0.")
         if options.stills and options.form == "append" and not self._has_switch:
             raise ValueError(f"{type(system.denoiser).__name__} cannot keep stills apart from clips in one call. Try form='separate', or stills=0.")
 
@@ -178,6 +182,7 @@ class Conditioned:
             silent = [torch.rand((), generator=chance).item() < SILENCE for chance in chances]
             moves = [batch.extra[row].get("motion") if batch.extra else None for row in chosen]
             requests = [(*request, *animated(clip, move, chance)) for request, clip, move, chance in zip(requests, video, moves, chances, strict=True)]
+        apart = [bool(options.motion_free) and torch.rand((), generator=chance).item() < options.motion_free for chance in chances]
         size = Size(num_frames=video.shape[2], fps=float(batch.fps[chosen[0]]), height=video.shape[3], width=video.shape[4])
         fps = [float(batch.fps[row]) for row in chosen]
         inputs = entered(system, requests, size, z0.shape[1:], [seeds[row] for row in chosen], fps, silent, z0.device)
@@ -192,7 +197,7 @@ class Conditioned:
         hidden = ~latent_mask(seen, ends)
         return Rows(
             z0=z0, eps=eps, x=x, t=frame_t, is_given=inputs.is_given, index=index.to(z0.device), counts=hidden,
-            still=torch.full_like(inputs.is_given, still), doors=inputs.doors,
+            still=torch.full_like(inputs.is_given, still) | z0.new_tensor(apart, dtype=torch.bool)[:, None], doors=inputs.doors,
         )  # fmt: skip
 
     def predict(self, rows: Rows, x: Tensor | None = None, t: Tensor | None = None, doors: Doors | None = None) -> Tensor:

@@ -23,6 +23,7 @@ SYSTEMS: dict[str, str] = {
     "modelscope": "flipbook.systems.modelscope",
     "svd": "flipbook.systems.svd",
     "videocrafter": "flipbook.systems.videocrafter",
+    "gentron": "flipbook.systems.gentron",
     "imagen-video": "flipbook.systems.imagen_video",
     "latte": "flipbook.systems.latte",
     "lavie": "flipbook.systems.lavie",

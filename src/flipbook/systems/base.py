@@ -7,7 +7,7 @@ for it and never for the system's name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -152,6 +152,12 @@ class System:
             ends: tuple[int, ...] = self.autoencoder.latent_ends(num_frames)
             return ends
         return latent_ends(num_frames, getattr(self.autoencoder, "time_stride", 1))
+
+    def guidance_list(self, branches: Iterable[str], scale: float, num_frames: int) -> list[tuple[str, Weight]]:
+        """The guidance list over branches in their order: the first is where the sum starts, an entrance may have a weight of its own."""
+        own = {entrance.name: entrance.weight for entrance in self.conditions if entrance.weight is not None}
+        weight = self.guidance(scale, num_frames)
+        return [(name, own.get(name, weight) if i else 1.0) for i, name in enumerate(branches)]
 
     def eval(self) -> System:
         """Switch every part to inference and return the system."""

@@ -80,7 +80,7 @@ TINY = LatteSystemConfig(
 )  # fmt: skip
 DEMO = Demo(
     networks={"latte": LatteSystemConfig(
-        denoiser=LatteConfig(text_dim=64, dim=192, num_heads=4, mlp_dim=768, layout=layout("V1", 8), places=4), text_encoder=DEMO_WORDS,
+        denoiser=LatteConfig(text_dim=64, dim=128, num_heads=4, mlp_dim=512, layout=layout("V1", 8), places=4), text_encoder=DEMO_WORDS,
     )},
     lessons=(
         replace(IMAGE_FIRST, network="latte", share=0.3),

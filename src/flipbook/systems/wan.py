@@ -99,7 +99,7 @@ TINY = WanSystemConfig(
 )  # fmt: skip
 DEMO = Demo(
     networks={"wan": WanSystemConfig(
-        denoiser=WanConfig(in_channels=4, text_dim=64, dim=192, depth=6, num_heads=4, mlp_dim=768), text_encoder=DEMO_WORDS,
+        denoiser=WanConfig(in_channels=4, text_dim=64, dim=128, depth=6, num_heads=4, mlp_dim=512), text_encoder=DEMO_WORDS,
     )},
     lessons=(
         replace(IMAGE_FIRST, network="wan", share=0.3),
