@@ -81,9 +81,14 @@ def test_motion_carries_on_with_what_moves():
     torch.testing.assert_close(carried(still + 1.5, 3), torch.full((1, 2, 3, 8, 8), 1.5))
     block = still.clone()
     block[:, 0, 3:5, 2:4] = -1.0                                            # a block that came from one pixel to the left
-    later = carried(block, 2)
-    assert later[0, 0, 0, 3, 3] == -1.0                                     # still moving where it has been
-    assert later[0, 0, 0].sum() < 0
+    later = carried(block, 3)
+    for k in range(3):
+        expected = still.clone()
+        expected[:, 0, 3:5, 3 + k : 5 + k] = -1.0
+        assert torch.equal(later[:, :, k], expected)                        # it takes its motion along
+    slow = still.clone()
+    slow[:, 1, 2, 2] = -0.4
+    assert carried(slow, 5)[0, 1, 4].nonzero().tolist() == [[4, 2]]         # two pixels down in five frames
     assert carried(still, 0).shape == (1, 2, 0, 8, 8)
     torch.testing.assert_close(on_grid(torch.full((1, 2, 3, 8, 8), 4.0), 4), torch.full((1, 2, 3, 2, 2), 1.0))
 
@@ -99,9 +104,21 @@ def test_teacher_forcing_shows_the_truth_and_a_rollout_its_own_frames(name):
     rolled = roll_frames(model, video[:, :, :3], 8, motion=motion)
     torch.testing.assert_close(rolled[:, :, :3], taught[:, :, :3], atol=1e-6, rtol=0)          # frames 1 to 3 saw the same
     assert (rolled[:, :, 3] - taught[:, :, 3]).abs().max() > 1e-4
-    fed = torch.cat([video[:, :, :3], rolled[:, :, 2:6]], dim=2)            # the rollout's own frames as if they were there
-    again = roll_frames(model, fed, 8, motion=motion, own=torch.zeros(2, 8, dtype=torch.bool).index_fill(1, torch.tensor([7]), True))
-    torch.testing.assert_close(again[:, :, :6], rolled[:, :, :6], atol=1e-5, rtol=0)
+    fed = torch.cat([video[:, :, :3], rolled[:, :, 2:]], dim=2)             # the rollout's own frames as if they were there
+    again = roll_frames(model, fed, 8, motion=motion, own=torch.zeros(2, 8, dtype=torch.bool))
+    torch.testing.assert_close(again, rolled, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_scheduled_sampling_shows_the_frames_it_was_told_to_and_no_other():
+    model, video, motion = net("next frame"), clip(), fields()
+    own = torch.zeros(2, 8, dtype=torch.bool)
+    own[0, 4] = True
+    mixed = roll_frames(model, video, 8, motion=motion, own=own)
+    shown = video.clone()
+    shown[0, :, 4] = mixed[0, :, 3]                                         # what was said of frame 4, in the first clip alone
+    torch.testing.assert_close(roll_frames(model, shown, 8, motion=motion, own=torch.zeros_like(own)), mixed, atol=1e-6, rtol=0)
+    assert (mixed[0, :, 3] - video[0, :, 4]).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize("name", PREDICTORS)

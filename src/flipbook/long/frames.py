@@ -8,7 +8,7 @@ from torch import Tensor
 
 from flipbook.baselines.predictor import Memory, Predictor
 from flipbook.long.rollout import roll
-from flipbook.nn.warp import warp
+from flipbook.nn.warp import pixel_grid, warp
 from flipbook.shapes import fold_frames, unfold_frames
 
 
@@ -45,13 +45,25 @@ def roll_frames(
 def carried(field: Tensor, count: int) -> Tensor:
     """The fields of the next `count` frames, (B, 2, count, H, W), if whatever moved goes on moving as in `field` (B, 2, H, W).
 
-    x_{t+1}(u) = x_t(u + x_t(u)): what comes to u brings its motion with it.
+    After k frames the pixel at p stands at p - k field(p), its motion with it; where several arrive the fastest is seen, and where none
+    does, what comes there by `field` itself.
     """
-    fields = []
-    for _ in range(count):
-        field = warp(field, field)
-        fields.append(field)
+    fields = [_after(field, k) for k in range(1, count + 1)]
     return torch.stack(fields, dim=2) if fields else field[:, :, None][:, :, :0]
+
+
+def _after(field: Tensor, k: int) -> Tensor:
+    b, _, height, width = field.shape
+    place = (pixel_grid(field) - k * field).round().long()                   # (B, 2, H, W): column and row
+    inside = ((place >= 0) & (place < place.new_tensor([width, height]).view(1, 2, 1, 1))).all(1).flatten(1)
+    target = (place[:, 1] * width + place[:, 0]).flatten(1).clamp(0, height * width - 1)       # (B, H W)
+    speed = torch.where(inside, field.square().sum(1).flatten(1), -1.0)
+    fastest = torch.full_like(speed, -1.0).scatter_reduce(1, target, speed, "amax")
+    wins = inside & (speed == fastest.gather(1, target))
+    hits = torch.zeros_like(speed).scatter_add(1, target, wins.to(speed))
+    total = torch.zeros(b, 2, height * width).to(field).scatter_add(2, target[:, None].expand(-1, 2, -1), field.flatten(2) * wins[:, None])
+    arrived = (total / hits.clamp(min=1.0)[:, None]).view_as(field)
+    return torch.where((hits > 0).view(b, 1, height, width), arrived, warp(field, k * field))
 
 
 def on_grid(field: Tensor, stride: int) -> Tensor:
