@@ -26,6 +26,7 @@ CLASSES: dict[str, str] = {
     "TinyAutoencoder": "flipbook.autoencoders.tiny",
     "UNet": "flipbook.denoisers.unet",
     "VQAutoencoder": "flipbook.autoencoders.vq",
+    "WALT": "flipbook.denoisers.walt",
     "Wan": "flipbook.denoisers.wan",
     "WanAutoencoder": "flipbook.autoencoders.wan",
     "WordEncoder": "flipbook.encoders.words",

@@ -35,15 +35,22 @@ class PatternAttention(nn.Module):
         self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
         self.q_norm, self.k_norm = (RMSNorm(dim // num_heads, eps) if qk_norm else nn.Identity() for _ in range(2))
 
-    def forward(self, x: Tensor, frame_attends: Tensor | None = None, turns: Tensor | None = None, columns: int | None = None) -> Tensor:
-        """turns: how queries and keys turn with the place of their token (`nn.rope_pairs`).   columns: of a frame's tokens; windows need them."""
+    def forward(
+        self, x: Tensor, frame_attends: Tensor | None = None, turns: Tensor | None = None, columns: int | None = None, alone: Tensor | None = None
+    ) -> Tensor:
+        """turns: how queries and keys turn with the place of their token (`nn.rope_pairs`).   columns: of a frame's tokens; windows need them.
+        alone: (B, T) bool, frames in which every token reads itself and nothing else.
+        """
         b, frames, cells, _ = x.shape
         q, k, v = self.qkv(x).view(b, frames * cells, 3, self.num_heads, -1).unbind(2)
         q, k = self.q_norm(q), self.k_norm(k)
         if turns is not None:
             q, k = rotate_pairs(q, turns), rotate_pairs(k, turns)
         grid = (frames, cells) if columns is None else (frames, cells // columns, columns)
-        return self.out(attend(q, k, v, grid, self.pattern, frame_attends).reshape(x.shape))
+        read = attend(q, k, v, grid, self.pattern, frame_attends)
+        if alone is not None:
+            read = torch.where(alone.repeat_interleave(cells, dim=1)[..., None, None], v, read)
+        return self.out(read.reshape(x.shape))
 
 
 class TextAttention(nn.Module):

@@ -34,6 +34,7 @@ SYSTEMS: dict[str, str] = {
     "vdm": "flipbook.systems.vdm",
     "videogpt": "flipbook.systems.videogpt",
     "videoldm": "flipbook.systems.videoldm",
+    "walt": "flipbook.systems.walt",
     "wan": "flipbook.systems.wan",
 }
 """Name to the module that builds it."""
