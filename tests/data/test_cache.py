@@ -192,8 +192,10 @@ def test_an_entry_that_is_not_whole_is_made_again(tmp_path, damage):
 def test_a_writer_killed_at_any_moment_leaves_only_whole_entries(tmp_path):
     program = (
         "import torch, sys\nfrom pathlib import Path\nfrom flipbook.data.cache import Store\n"
-        "store = Store(Path(sys.argv[1]))\nprint('here', flush=True)\n"
-        "for i in range(100000): store.put(f'{i:08d}', {'z': torch.full((50000,), float(i))})\n"
+        "store = Store(Path(sys.argv[1]))\n"
+        "for i in range(100000):\n"
+        "    store.put(f'{i:08d}', {'z': torch.full((50000,), float(i))})\n"
+        "    if i == 0: print('here', flush=True)\n"
     )
     home = str(Path(__file__).parents[2] / "src")
     for wait in (0.02, 0.05, 0.11):
