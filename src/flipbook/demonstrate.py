@@ -23,7 +23,7 @@ import torch
 
 from flipbook import systems
 from flipbook.files.temporary import written_whole
-from flipbook.systems.demo import SENTENCES, SHOWN, Demo, Lesson, in_v
+from flipbook.systems.demo import BEGINNING, SENTENCES, SHOWN, Demo, Lesson, in_v
 from flipbook.video import Video
 
 MEASURED = 16
@@ -175,7 +175,7 @@ def _made(name: str, demo: Demo, trained: Mapping[str, Path], folder: Path, seed
 
 
 def _sampled(demo: Demo, trained: Mapping[str, Path], seed: int) -> tuple[list[Video], list[str]]:
-    from flipbook.conditions import FirstFrame, Text
+    from flipbook.conditions import FirstFrame, Frames, Text
     from flipbook.data.world import from_scene, scene_from_caption
     from flipbook.generate import generate
 
@@ -183,9 +183,12 @@ def _sampled(demo: Demo, trained: Mapping[str, Path], seed: int) -> tuple[list[V
     requests: list[Any] = [[Text(sentence)] for sentence in sentences]
     if demo.asks == "nothing":
         requests = [[] for _ in sentences]
-    elif demo.asks == "picture":
-        size = {"height": demo.settings["height"], "width": demo.settings["width"], "frames": [0]}
-        requests = [[FirstFrame(from_scene(scene_from_caption(s, 2 * i + 1), **size).frames[0])] for i, s in enumerate(sentences)]
+    elif demo.asks in ("picture", "beginning"):
+        step = round(8 / demo.settings["fps"])                              # the world's own rate is 8
+        places = [0] if demo.asks == "picture" else range(0, BEGINNING * step, step)
+        size = {"height": demo.settings["height"], "width": demo.settings["width"], "frames": places}
+        begun = [from_scene(scene_from_caption(s, 2 * i + 1), **size).frames for i, s in enumerate(sentences)]
+        requests = [[FirstFrame(frames[0]) if demo.asks == "picture" else Frames(dict(enumerate(frames)))] for frames in begun]
     system = systems.load(trained[demo.lessons[-1].network])
     videos = generate(system, requests, seed=seed, batch_size=MEASURED, dtype="float32", **demo.settings)
     return videos, sentences if demo.asks != "nothing" else [""] * len(sentences)

@@ -11,6 +11,7 @@ from flipbook.baselines.next_frame import NextFrame, NextFrameConfig
 from flipbook.baselines.predictor import MotionCompensation
 from flipbook.baselines.tcn import TCN, TCNConfig
 from flipbook.long.frames import carried, on_grid, roll_frames
+from flipbook.nn.causal import FeatureCache
 
 NEXT = NextFrameConfig(context=3, patch=4, dim=16, depth=1, num_heads=2)
 LSTM = ConvLSTMConfig(dims=(6, 5), kernel=3, peepholes=True)
@@ -229,9 +230,12 @@ def test_around_a_torus_a_moved_clip_is_predicted_as_moved():
 def test_all_frames_at_once_are_the_frames_one_by_one_and_chunk_by_chunk():
     model, video = net("tcn"), clip()
     whole = model(video[:, :, :7])
-    torch.testing.assert_close(roll_frames(model, video, 8, own=torch.zeros(2, 8, dtype=torch.bool)), whole, atol=1e-5, rtol=0)
-    from flipbook.nn.causal import FeatureCache
-
+    assert torch.equal(roll_frames(model, video, 8, own=torch.zeros(2, 8, dtype=torch.bool)), whole)
+    memory, said = None, []
+    for t in range(7):
+        frame, memory = model.step(video[:, :, t], None, memory)
+        said.append(frame)
+    torch.testing.assert_close(torch.stack(said, dim=2), whole, atol=1e-5, rtol=0)
     cache = FeatureCache()
     chunks = torch.cat([model(part, None, cache) for part in video[:, :, :7].split([3, 1, 3], dim=2)], dim=2)
     torch.testing.assert_close(chunks, whole, atol=1e-5, rtol=0)

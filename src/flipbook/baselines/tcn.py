@@ -48,6 +48,10 @@ class TCN(Predictor):
         for weight in self.decoder[2].parameters():
             nn.init.zeros_(weight)
 
+    def at_once(self, frames: Tensor, motion: Tensor | None) -> Tensor:
+        """What is said of the frame behind each, all of them shown as they are."""
+        return self(frames, motion)
+
     def forward(self, frames: Tensor, motion: Tensor | None = None, cache: FeatureCache | None = None) -> Tensor:
         """Frames 1 to T of frames 0 to T - 1, (B, C, T, H, W). motion: (B, 2, T, H, W), x_1 to x_T."""
         b = len(frames)

@@ -13,14 +13,17 @@ from flipbook.hints import nearest
 
 CLASSES: dict[str, str] = {
     "CodeTransformer": "flipbook.baselines.code_transformer",
+    "ConvLSTM": "flipbook.baselines.conv_lstm",
     "DiT": "flipbook.denoisers.dit",
     "FrameAutoencoder": "flipbook.autoencoders.frame",
     "GenTron": "flipbook.denoisers.gentron",
     "KLAutoencoder": "flipbook.autoencoders.kl",
     "Latte": "flipbook.denoisers.latte",
+    "NextFrame": "flipbook.baselines.next_frame",
     "PictureEncoder": "flipbook.encoders.picture",
     "Pixels": "flipbook.autoencoders.pixels",
     "ResampledPictureEncoder": "flipbook.encoders.resampler",
+    "TCN": "flipbook.baselines.tcn",
     "TemporalDecoderAutoencoder": "flipbook.autoencoders.temporal_decoder",
     "TextPrior": "flipbook.encoders.text_prior",
     "TinyAutoencoder": "flipbook.autoencoders.tiny",

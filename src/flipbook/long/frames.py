@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from flipbook.baselines.predictor import Memory, Predictor
+from flipbook.encoders.optical_flow import search
 from flipbook.long.rollout import roll
 from flipbook.nn.warp import pixel_grid, warp
-from flipbook.shapes import fold_frames, unfold_frames
+from flipbook.shapes import fold_frames, tensor_to_pixels, unfold_frames
 
 
 def roll_frames(
@@ -29,6 +30,11 @@ def roll_frames(
         own = (torch.arange(count, device=frames.device) >= there).expand(len(frames), -1)
     if there < 1 or not bool(own[:, there:count].all()):
         raise ValueError(f"{there} frames are there of {count}, and others are to be shown. Give those too, or let `own` say that they are predicted.")
+
+    at_once = getattr(net, "at_once", None)
+    if at_once is not None and there >= count - 1 and not bool(own.any()):
+        said: Tensor = at_once(frames[:, :, : count - 1], motion)
+        return said
 
     def step(n: int, before: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
         return net.step(before, None if motion is None else motion[:, :, n], memory)
@@ -64,6 +70,15 @@ def _after(field: Tensor, k: int) -> Tensor:
     total = torch.zeros(b, 2, height * width).to(field).scatter_add(2, target[:, None].expand(-1, 2, -1), field.flatten(2) * wins[:, None])
     arrived = (total / hits.clamp(min=1.0)[:, None]).view_as(field)
     return torch.where((hits > 0).view(b, 1, height, width), arrived, warp(field, k * field))
+
+
+def searched(video: Tensor) -> Tensor:
+    """The fields from each frame back to the one before, (B, 2, T - 1, H, W) in pixels, of clips (B, 3, T, H, W) in [-1, 1], by a search.
+
+    Raises ImportError without OpenCV.
+    """
+    back = [(t, t - 1) for t in range(1, video.shape[2])]
+    return torch.stack([search(frames, back).movedim(0, 1) for frames in tensor_to_pixels(video)])
 
 
 def on_grid(field: Tensor, stride: int) -> Tensor:

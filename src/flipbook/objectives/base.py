@@ -68,6 +68,7 @@ OBJECTIVES: dict[str, str | Callable[[Any, Mapping[str, Any]], Objective]] = {
     "codes": "flipbook.objectives.codes",
     "conditioned": "flipbook.objectives.conditioned",
     "decoding": "flipbook.objectives.decoding",
+    "next_frame": "flipbook.objectives.next_frame",
     "prior": "flipbook.objectives.prior",
     "matching": "flipbook.objectives.matching",
     "progressive": "flipbook.objectives.progressive",

@@ -38,7 +38,8 @@ SHAPE: dict[str, Any] = {"num_frames": 8, "fps": 4.0, "height": 32, "width": 32}
 
 GUIDED = {**SHAPE, "guidance_scale": 3.0, "num_inference_steps": 20}
 
-Asks = Literal["sentence", "picture", "nothing"]
+BEGINNING = 4
+Asks = Literal["sentence", "picture", "beginning", "nothing"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,8 @@ class Demo:
 
     networks: configs of the system's file, by the name that lessons and cascade stages call them; the last one taught makes the clip
               if there is no cascade.
-    settings: of sampling, instead of the system's defaults.   asks: what a request gives it.
+    settings: of sampling, instead of the system's defaults.
+    asks:     what a request gives it; "beginning" are the first `BEGINNING` frames of the clip.
     latents:  True: the networks work on thumb's latents, whatever autoencoder their configs have; or the names of those that do.
     """
 

@@ -83,14 +83,14 @@ TINY = VideoGPTConfig(
 
 DEMO = Demo(
     networks={"videogpt": VideoGPTConfig(
-        denoiser=CodeTransformerConfig(num_codes=128, in_channels=16, grid=(4, 8, 8), dim=192, depth=4, num_heads=4, dropout=0.0, text_dim=64),
-        autoencoder=VQAutoencoderConfig(num_codes=128, latent_channels=16, dim=48, blocks=1, pack=(2, 4, 4)),
+        denoiser=CodeTransformerConfig(num_codes=256, in_channels=16, grid=(2, 8, 8), dim=96, depth=3, num_heads=4, dropout=0.0, text_dim=64),
+        autoencoder=VQAutoencoderConfig(num_codes=256, latent_channels=16, dim=48, blocks=1),
         text_encoder=DEMO_WORDS,
     )},
-    lessons=(Lesson(network="videogpt", stage="codes", share=0.35, batch=8), Lesson(network="videogpt", stage="prior", share=0.65, batch=16)),
+    lessons=(Lesson(network="videogpt", stage="codes", share=0.3, batch=8), Lesson(network="videogpt", stage="prior", share=0.7, batch=16)),
     settings=SHAPE, latents=False,
 )  # fmt: skip
-"""Two frames of 4 x 4 pixels to a code: 256 codes of 128 kinds for a clip."""
+"""Four frames of 4 x 4 pixels to a code: 128 codes of 256 kinds for a clip."""
 
 
 def draw_codes(

@@ -22,6 +22,7 @@ class WorldSource:
     """`{world: shapes, ...}`: further options go to `flipbook.data.world.draw`.
 
     labels: also hand over `extra["labels"]`, see `data/labels.py`.
+    fields: also hand over `extra["backward_flow"]`, float32 (T - 1, H, W, 2): the true optical flow from each frame back to the one before.
     motion: also hand over `extra["motion"]`, the mean length of the true optical flow in short sides per second.
     sentences: of the plain grammar, for `shapes`: clips of these alone, in turn, each scene laid out anew.
     Training seeds are even and validation seeds odd, so that no clip is in both.
@@ -33,7 +34,7 @@ class WorldSource:
         from flipbook.data import world
 
         options = dict(options)
-        self._labels, self._motion = (bool(options.pop(name, False)) for name in ("labels", "motion"))
+        self._labels, self._motion, self._fields = (bool(options.pop(name, False)) for name in ("labels", "motion", "fields"))
         self._sentences = tuple(options.pop("sentences", ()))
         try:
             world.draw(domain, 1, num_frames=1, height=8, width=8, held_out=False, truth=False, **options)
@@ -76,6 +77,8 @@ class WorldSource:
     def _truths(self, clip: Clip) -> dict[str, Any]:
         """What of the truth was asked for."""
         truths: dict[str, Any] = {"labels": label_maps(clip)} if self._labels else {}
+        if self._fields:
+            truths["backward_flow"] = clip.backward_flow
         if self._motion:
             lengths = np.linalg.norm(clip.optical_flow, axis=-1)                # (T - 1, H, W)
             rate = WORLD_FPS / self._framing.frame_stride
