@@ -179,6 +179,23 @@ def test_tensorboard_gets_the_numbers_too(tmp_path):
     assert list((tmp_path / "tensorboard").glob("events*"))
 
 
+def test_each_line_of_the_log_says_which_share_of_the_time_went_into_waiting_for_data(tmp_path, monkeypatch):
+    """By a clock that stands still, but for 3 seconds at every clip that is drawn and 4 at every look of the network."""
+    now = [0.0]
+
+    def slowly(*args, **options):
+        now[0] += 3.0
+        return draw(*args, **options)
+
+    monkeypatch.setattr(world, "draw", slowly)
+    monkeypatch.setattr("flipbook.training.clock.time.monotonic", lambda: now[0])
+    objective = toy()
+    loss = objective.loss
+    objective.loss = lambda *args, **options: now.__setitem__(0, now[0] + 4.0) or loss(*args, **options)
+    train(toy_recipe(tmp_path, steps=6, log={"every": 2, "tensorboard": False}, validation={"every": 0}, checkpoint={"minutes": 0}), objective=objective)
+    assert log(tmp_path, "data_share") == [(2, 0.75), (4, 0.75), (6, 0.75)]
+
+
 def test_batches_that_do_not_divide_are_refused_with_one_that_does(tmp_path):
     with pytest.raises(ValueError, match="Try batch_size=3"):
         train(toy_recipe(tmp_path, micro_batch=3))

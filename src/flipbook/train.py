@@ -158,6 +158,7 @@ def _train(recipe: Recipe, resume: bool, objective: Objective | None, group: par
             while done < 1.0 and not stopped:
                 began = clock.seconds()
                 share = [next(data).to(group.device) for _ in range(micro_batches(recipe, micro_batch, group))]
+                waited = clock.seconds() - began
                 facts = _gradients(objective, share, recipe, run.step, group, autocast, cache)
                 factor = lr_factor(recipe, run.step, done)
                 optimizer.step(factor)
@@ -165,7 +166,7 @@ def _train(recipe: Recipe, resume: bool, objective: Objective | None, group: par
                 average.update(run.step)
                 run.seconds = clock.seconds()
                 done = progress(recipe, run.step, run.seconds, group)
-                _log_update(log, run, recipe, facts, factor, run.seconds - began, done)
+                _log_update(log, run, recipe, {**facts, "waited": waited}, factor, run.seconds - began, done)
                 show(last=done >= 1.0)
                 stopped = reason_to_stop(recipe, group, signals, clock)
                 if save_is_due(recipe, run.step, clock.seconds() - last_saved, group):
@@ -293,13 +294,14 @@ def _log_update(
     if run.step % recipe.log.every and done < 1.0:
         return
     means = {name: total / run.meter["updates"] for name, total in run.meter.items()}
-    seconds, clips, _ = means.pop("seconds"), means.pop("clips"), means.pop("updates")
+    seconds, waited, clips, _ = (means.pop(name) for name in ("seconds", "waited", "clips", "updates"))
     rate = clips / seconds
     log.record(
         run.step,
         **means,
         lr=recipe.optimizer.lr * factor,
         clips_per_second=round(rate, 3),
+        data_share=round(waited / seconds, 4),  # of the time, in which there was nothing to do but wait for clips
         seconds=round(run.seconds, 1),
     )
     log.progress(run.step, means["loss"], rate, seconds * run.step * (1 / done - 1))
