@@ -10,6 +10,7 @@ from .denoise import denoise, denoise_spatial
 from .hold import hold_colour
 from .interpolate import interpolate
 from .levels import auto_levels, equalise, levels
+from .split import prepared_clips, split
 
 __all__ = [
     "ORDER",
@@ -25,6 +26,8 @@ __all__ = [
     "levels",
     "match_colour",
     "match_low_frequencies",
+    "prepared_clips",
     "restore",
     "sharpen",
+    "split",
 ]
