@@ -33,7 +33,9 @@ def test_a_codebook_that_was_stopped_goes_on_bit_for_bit(tmp_path):
     """Its averages, counts and restarts are part of the checkpoint."""
     recipe = lambda name, steps: parse_recipe({
         **QUICK, "system": "videogpt", "output": str(tmp_path / name), "objective": "quantising", "steps": steps,
-        "system_config": {"autoencoder": VQ, "denoiser": {"num_codes": 16, "in_channels": 4, "dim": 12, "depth": 1, "text_dim": 16}, "text_encoder": {"dim": 16, "depth": 1}},
+        "system_config": {
+            "autoencoder": VQ, "denoiser": {"num_codes": 16, "in_channels": 4, "dim": 12, "depth": 1, "text_dim": 16}, "text_encoder": {"dim": 16, "depth": 1},
+        },
     })  # fmt: skip
     train(recipe("whole", 4))
     train(recipe("parts", 2))
