@@ -116,6 +116,13 @@ def test_codes_are_drawn_as_often_as_they_are_likely():
 
 
 @torch.no_grad()
+def test_each_code_has_a_chance_of_its_own_that_its_seed_decides():
+    model, book = CodeTransformer(TINY).eval(), torch.randn(16, 6)          # at birth all 16 codes are as likely
+    chance = torch.rand(24, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
+    assert roll_codes(model, book, GRID, [3, 7])[1].flatten().tolist() == (chance * 16).long().tolist()
+
+
+@torch.no_grad()
 def test_a_clips_codes_do_not_depend_on_its_batch():
     model, book, given = net(), torch.randn(16, 6, generator=torch.Generator().manual_seed(4)), doors(3)
     together = roll_codes(model, book, GRID, [5, 6, 7], [(model.prepare(given), 1.0)])

@@ -10,6 +10,7 @@ from flipbook import systems
 from flipbook.conditions import Choice, FirstFrame, Text
 from flipbook.generate import generate, prepare
 from flipbook.interop.folder import from_pretrained, save_pretrained
+from flipbook.nn.doors import Doors
 from flipbook.objectives.base import build_objective
 from flipbook.replay import replay
 from moving_squares import squares
@@ -76,6 +77,18 @@ def test_what_it_cannot_do_is_refused_by_name():
         build_objective("denoising", system(), {}).loss(squares(2), [1, 2])
     with pytest.raises(ValueError, match="share one codebook"):
         systems.build("videogpt", tiny=True, denoiser={"num_codes": 8})
+
+
+@torch.no_grad()
+def test_the_loss_of_the_prior_is_what_the_clips_own_codes_cost():
+    o, batch = build_objective("codes", system(), {"drop_text": 0.0}), squares(2)
+    parts = o.system
+    codes = parts.autoencoder.codes(batch.video)
+    tokens, mask = parts.text_encoder.encode(batch.captions)
+    parts.denoiser.eval()
+    likely = parts.denoiser(parts.autoencoder.encode(batch.video), Doors(tokens=tokens, token_mask=mask)).log_softmax(-1)
+    cost = [-sum(likely[b, n, code] for n, code in enumerate(row)) / len(row) for b, row in enumerate(codes.flatten(1).tolist())]
+    torch.testing.assert_close(o.loss(batch, [1, 2]).loss, torch.stack(cost))
 
 
 def test_the_prior_learns_which_code_comes_next_and_nothing_else_moves():

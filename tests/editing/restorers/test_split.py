@@ -32,3 +32,5 @@ def test_prepared_clips_are_pieces_of_the_mended_video_with_the_shots_of_the_raw
     assert len(clips) == 4
     assert np.array_equal(np.concatenate([clip.frames for clip in clips]), mended.frames)
     assert not np.array_equal(clips[0].frames, video.frames[:4])
+    told = [clip.frames for clip in prepared_clips(video, 4, steps=["deblur"], cuts=[6])]
+    assert np.array_equal(np.stack(told), np.stack([restore(video, ["deblur"], cuts=[6]).frames[k : k + 4] for k in (0, 6, 10)]))
