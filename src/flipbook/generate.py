@@ -323,7 +323,7 @@ def level_matrix(system: System, settings: Settings, inputs: Inputs) -> Tensor:
     places = {tuple(row.nonzero().flatten().tolist()) for row in inputs.is_given}
     if len(places) > 1:
         raise ValueError(f"the videos of one batch have different given frames, {sorted(places)}. Try batch_size=1.")
-    matrix = system.levels(settings.num_inference_steps, inputs.is_given.shape[1], given=places.pop())
+    matrix = system.shifted(system.levels(settings.num_inference_steps, inputs.is_given.shape[1], given=places.pop()), settings.size)
     if inputs.draft is None:
         return matrix
     matrix = from_strength(matrix, inputs.strength)

@@ -11,7 +11,7 @@ from flipbook import systems
 from flipbook.nn.doors import Doors
 from flipbook.systems.parameter_groups import GROUPS, groups_of, names, train_only
 
-TRANSFORMERS = {"gentron", "latte", "videogpt", "walt", "wan"}       # trained whole: one group holds all their layers
+TRANSFORMERS = {"gentron", "latte", "opensora", "videogpt", "walt", "wan"}       # trained whole: one group holds all their layers
 NAMES = tuple(name for name in systems.SYSTEMS if name not in TRANSFORMERS and hasattr(importlib.import_module(systems.SYSTEMS[name]), "CARD"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -58,14 +59,19 @@ def _tokens(system: System, sentences: list[str], inputs: Inputs) -> Inputs:
 def given_frames(system: System, requests: Sequence[Request], inputs: Inputs) -> Inputs:
     """Given pictures by the autoencoder into the `frames` door: their latents stand in the clip at noise level 0.
 
-    For autoencoders that see each frame by itself (one latent frame per frame).
+    Each is encoded as an image of its own. Where frames are packed together it stands for all that its latent frame packs.
+    Raises ValueError for two pictures in one latent frame.
     """
     is_given, given = inputs.is_given.clone(), inputs.given.clone()
+    ends = system.latent_ends(inputs.size.num_frames)
     for row, request in enumerate(requests):
         for frame, picture in sorted(pictures_of(request).items()):
+            place = bisect_left(ends, frame)
+            if is_given[row, place]:
+                raise ValueError(f"frame {frame} and one before it are packed in one latent frame, which one picture fills. Leave one of them out.")
             pixels = pixels_to_tensor(picture[None])[None].to(given.device)  # (1, 3, 1, H, W)
-            is_given[row, frame] = True
-            given[row, :, frame] = system.autoencoder.encode(pixels)[0, :, 0].to(given.dtype)
+            is_given[row, place] = True
+            given[row, :, place] = system.autoencoder.encode(pixels)[0, :, 0].to(given.dtype)
     return replace(inputs, is_given=is_given, given=given)
 
 

@@ -33,6 +33,7 @@ AUTOENCODERS: dict[str, tuple[str, str, str]] = {
     "AutoencoderKL": ("flipbook.autoencoders.kl", "KLAutoencoder", "autoencoder_kl"),
     "AutoencoderKLTemporalDecoder": ("flipbook.autoencoders.temporal_decoder", "TemporalDecoderAutoencoder", "autoencoder_temporal_decoder"),
     "AutoencoderKLWan": ("flipbook.autoencoders.wan", "WanAutoencoder", "autoencoder_wan"),
+    "VideoAutoencoderPipeline": ("flipbook.autoencoders.stacked", "StackedAutoencoder", "autoencoder_opensora"),
     "AutoencoderTiny": ("flipbook.autoencoders.tiny", "TinyAutoencoder", "autoencoder_tiny"),
 }
 """Public class to our module and class, and to the key map in `interop/keys`."""
@@ -40,6 +41,7 @@ AUTOENCODERS: dict[str, tuple[str, str, str]] = {
 TRANSFORMERS: dict[str, tuple[str, str, str]] = {
     "LatteTransformer3DModel": ("flipbook.denoisers.latte", "Latte", "transformer_latte"),
     "PixArtTransformer2DModel": ("flipbook.denoisers.latte", "Latte", "transformer_latte"),
+    "STDiT3": ("flipbook.denoisers.stdit", "STDiT", "opensora"),
     "WanTransformer3DModel": ("flipbook.denoisers.wan", "Wan", "transformer_wan"),
 }
 """The same of video transformers."""
@@ -147,7 +149,7 @@ def read_network(
     folder = Path(folder)
     path = folder / "config.json"
     config = _read_json(path)
-    name = str(config.get("_class_name"))
+    name = str(config.get("_class_name") or (config.get("architectures") or [None])[0])
     if name in UNETS:
         from flipbook.denoisers.unet import UNet
 
@@ -165,7 +167,7 @@ def read_network(
         net: nn.Module = getattr(importlib.import_module(module), ours)(keys.config(config, str(path)))
     weights, origin = read_weights(folder, variant=variant, dtype=dtype)
     net.load_state_dict(translate(weights, keys.RULES, net.state_dict(), origin), assign=True)
-    return net
+    return keys.converted(net) if hasattr(keys, "converted") else net
 
 
 def write_network(net: nn.Module, folder: str | Path, *, dtype: torch.dtype | None = None) -> Path:
@@ -206,6 +208,8 @@ def _public(net: nn.Module) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     for _, ours, keys_name in (AUTOENCODERS | TRANSFORMERS).values():
         if type(net).__name__ == ours:
             keys: Any = importlib.import_module(f"flipbook.interop.keys.{keys_name}")
+            if not hasattr(keys, "their_config"):
+                raise ValueError(f"{ours} is read from public folders and not written as one. Try save_pretrained of the whole system.")
             config: Any = net.config
             return keys.their_config(config), translate(net.state_dict(), inverted(keys.RULES), _shapes_there(keys, net), "this network")
     raise ValueError(f"{type(net).__name__} has no public layout. Known: {', '.join(ours for _, ours, _ in AUTOENCODERS.values())} and UNet.")

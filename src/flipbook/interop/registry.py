@@ -24,6 +24,8 @@ CLASSES: dict[str, str] = {
     "Pixels": "flipbook.autoencoders.pixels",
     "ResampledPictureEncoder": "flipbook.encoders.resampler",
     "TCN": "flipbook.baselines.tcn",
+    "STDiT": "flipbook.denoisers.stdit",
+    "StackedAutoencoder": "flipbook.autoencoders.stacked",
     "TemporalDecoderAutoencoder": "flipbook.autoencoders.temporal_decoder",
     "TextPrior": "flipbook.encoders.text_prior",
     "TinyAutoencoder": "flipbook.autoencoders.tiny",

@@ -53,7 +53,7 @@ def sample_stage(
     places = {tuple(row.nonzero().flatten().tolist()) for row in inputs.is_given}
     if len(places) > 1:
         raise ValueError(f"the clips of one batch have different given frames, {sorted(places)}. Run them one by one.")
-    matrix = system.levels(num_inference_steps, len(ends), given=places.pop())
+    matrix = system.shifted(system.levels(num_inference_steps, len(ends), given=places.pop()), size)
     matrix = from_strength(matrix, strength)
     index = torch.arange(len(ends), dtype=torch.float32, device=device) if system.index_fps is None else ends * system.index_fps / fps
 

@@ -20,12 +20,17 @@ from flipbook.systems.base import System
 class AutoencodingOptions:
     """kl: price in loss units of one nat per latent number.   edges: weight of the error of differences between neighbours.
 
+    only: names of the autoencoder's own parts that learn; (): all of it.
     statistics: how fast the latent normaliser follows the measured mean and standard deviation.
     """
 
     kl: float = 3e-4
     edges: float = 0.5
     statistics: float = 0.01
+    only: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "only", tuple(self.only))
 
 
 class Statistics(nn.Module):
@@ -48,6 +53,10 @@ class Autoencoding:
         self.system, self.options = system, options
         for name, part in system.parts.items():
             part.requires_grad_(name == "autoencoder")
+        if strange := set(options.only) - {name for name, _ in system.autoencoder.named_children()}:
+            raise ValueError(f"only={sorted(strange)}: this {type(system.autoencoder).__name__} has no such part.")
+        for name, part in system.autoencoder.named_children():
+            part.requires_grad_(not options.only or name in options.only)
         self._trainable = nn.ModuleDict({"autoencoder": system.autoencoder})
         self._packs = getattr(system.autoencoder, "time_stride", 1) > 1
         self._measured: Any = system.autoencoder

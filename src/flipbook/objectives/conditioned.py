@@ -51,6 +51,7 @@ class ConditionedOptions:
     form:    how stills ride along.   stills: so many of them for each clip; 0: clips alone.
     still_ranks: with "ranks", how many of the processes see stills.
     times:   noise levels are drawn from this range; an expert for the low ones ends below 1 (Show-1's last stage).
+    logit_normal: mean and deviation of ln(t / (1 - t)), from which times are drawn then, and not evenly (arXiv:2403.03206, 3.1).
     log_normal: mean and deviation of ln(sigma / alpha), from which levels are drawn then, and not evenly (EDM, arXiv:2206.00364).
     loss:    "l2", or "l1" (LVDM, arXiv:2211.13221).
     min_snr: levels with a signal-to-noise ratio above it count less (arXiv:2303.09556, 5 there); 0: all count alike.
@@ -66,6 +67,7 @@ class ConditionedOptions:
     stills: int = 0
     still_ranks: int = 1
     times: tuple[float, float] = (0.0, 1.0)
+    logit_normal: tuple[float, float] | None = None
     log_normal: tuple[float, float] | None = None
     loss: Literal["l2", "l1"] = "l2"
     min_snr: float = 0.0
@@ -128,7 +130,8 @@ class Conditioned:
         """One loss per row, (B,); `clips` and `stills` are logged apart, each as its own mean over many updates."""
         stills = [row for row in range(len(batch)) if self.gives_still(batch, row)]
         clips = [row for row in range(len(batch)) if row not in set(stills)]
-        t = self._times(batch, seeds) if t is None else t
+        if t is None:
+            t = self._shifted(self._times(batch, seeds), batch, stills)
         parts = [self.rows(batch, some, seeds, t, still) for some, still in ((clips, False), (stills, True)) if some]
         if len(parts) == 2 and self.options.form == "append":
             by_row = self._appended(*parts)
@@ -231,11 +234,21 @@ class Conditioned:
         of_clips = (by_frame[:, :frames] * clips.counts).sum(1) / clips.counts.sum(1).clamp(min=1)
         return torch.cat([of_clips, by_frame[:, frames:].flatten()[real]])
 
+    def _shifted(self, times: Tensor, batch: Batch, stills: Sequence[int]) -> Tensor:
+        """Times (B,) as the system runs through them for clips of this size, and for single frames of it."""
+        frames, height, width = batch.video.shape[2:]
+        size = Size(num_frames=frames, fps=1.0, height=height, width=width)
+        moved = self.system.shifted(times, size)
+        return moved.index_copy(0, torch.tensor(stills), self.system.shifted(times[stills], replace(size, num_frames=1))) if stills else moved
+
     def _times(self, batch: Batch, seeds: Sequence[int]) -> Tensor:
         if self.options.log_normal is not None:
             mean, deviation = self.options.log_normal
             normal = torch.special.ndtri(even_shares(batch.index, seeds).double().clamp(1e-4, 1 - 1e-4))
             return self.system.process.path.time_at(torch.exp(mean + deviation * normal)).float()
+        if self.options.logit_normal is not None:
+            mean, deviation = self.options.logit_normal
+            return torch.sigmoid(mean + deviation * torch.special.ndtri(even_shares(batch.index, seeds).clamp(1e-4, 1 - 1e-4)))
         low, high = self.options.times
         return low + (high - low) * even_shares(batch.index, seeds)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from flipbook.long.known import Known, resized
 
-Take = Literal["small", "keys", "ends", "first", "some"]
+Take = Literal["small", "keys", "ends", "first", "some", "masks"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,8 @@ class KnownFrames:
             "keys"  every `gap`-th frame (temporal super-resolution);
             "ends"  the first and the last frame (interpolation);
             "first" the first k frames, k from `counts` (prediction; 0 in them teaches the model without);
-            "some"  any of these but "small", or frames at random (masked completion, long.md's mask sampler).
+            "some"  any of these but "small", or frames at random (masked completion, long.md's mask sampler);
+            "masks" a kind of mask by chance (Open-Sora 1.2, arXiv:2412.20404): see `masked_places`.
     levels: they are noised to a level drawn evenly from this range, and the network is told it (noise augmentation).
     share:  share of the clips that are told anything at all.
     """
@@ -64,6 +65,8 @@ class KnownFrames:
             return ()
         if self.take == "some":
             return some_places(num_frames, kind, generator)
+        if self.take == "masks":
+            return masked_places(num_frames, kind, generator)
         if self.take == "keys":
             return tuple(range(0, num_frames, self.gap))
         if self.take == "ends":
@@ -86,3 +89,23 @@ def some_places(num_frames: int, kind: float, generator: torch.Generator) -> tup
     order = torch.randperm(num_frames, generator=generator).tolist()
     count = int(torch.randint(num_frames, (), generator=generator))
     return tuple(sorted(order[:count]))
+
+
+def masked_places(num_frames: int, kind: float, generator: torch.Generator) -> tuple[int, ...]:
+    """Ten kinds of masks, equally often: each frame with one chance, drawn from 0.1 to 0.9; every other frame; and one frame, or up to a
+    quarter of them, at the head, at the tail, at both, or anywhere. One is always hidden, and the first is known where chance left none.
+    """
+    chance, quarter = torch.rand((), generator=generator).item(), 1 + int(torch.randint(max(1, num_frames // 4), (), generator=generator))
+    order = torch.randperm(num_frames, generator=generator).tolist()
+    number = int(kind * 10)
+    if number == 0:
+        ratio = 0.1 + 0.8 * chance
+        found = {frame for frame in range(num_frames) if torch.rand((), generator=generator).item() < ratio}
+    elif number == 1:
+        found = set(range(0, num_frames, 2))
+    else:
+        count, where = (1 if number < 6 else quarter), (number - 2) % 4
+        head, tail = range(count), range(num_frames - count, num_frames)
+        found = set((head, tail, (*head, *tail), order[:count])[where])
+    found = found or {0}
+    return tuple(sorted(found if len(found) < num_frames else found - {order[0]}))

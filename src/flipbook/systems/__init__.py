@@ -22,6 +22,7 @@ SYSTEMS: dict[str, str] = {
     "animatediff": "flipbook.systems.animatediff",
     "modelscope": "flipbook.systems.modelscope",
     "svd": "flipbook.systems.svd",
+    "opensora": "flipbook.systems.opensora",
     "videocrafter": "flipbook.systems.videocrafter",
     "gentron": "flipbook.systems.gentron",
     "imagen-video": "flipbook.systems.imagen_video",

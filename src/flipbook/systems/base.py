@@ -13,13 +13,14 @@ from typing import Any, Literal, Protocol
 
 from torch import Tensor, nn
 
-from flipbook.conditions import TEXT_AND_FRAMES, Entrance, Inputs, Request
+from flipbook.conditions import TEXT_AND_FRAMES, Entrance, Inputs, Request, Size
 from flipbook.data.batch import INDEX_FPS
 from flipbook.guidance import Weight
 from flipbook.long.streaming import Streaming
 from flipbook.nn.causal import latent_ends
 from flipbook.nn.doors import Doors
 from flipbook.process.matrix import noise_levels
+from flipbook.process.path import shift_time
 from flipbook.process.process import Process
 
 Denoiser = Any          # an nn.Module with the network contract: (x, t, doors, *, frame_is_given, frame_index, ...) and prepare(doors)
@@ -109,6 +110,7 @@ class System:
         DDPM and latent diffusion; False: from sigma eps.
     sampler_options: by sampler's name, what it is called with besides (eta, variance, order).
     x0_hook: (x0, step) -> x0 on every prediction, for systems that clamp it.
+    shift: (size, latent frames) -> how far all noise levels of a run, and of a lesson, are moved towards noise; None: not at all.
     index_fps: frame indices count frames of a clip at this rate, so that time keeps its meaning at any fps; None: they are plain
         numbers 0, 1, 2, ..., as public networks have them.
     streaming: what its denoiser was taught to remember, if it is causal: it makes its clips chunk by chunk, of any length. None: it is not.
@@ -130,6 +132,7 @@ class System:
     unit_noise: bool = False
     sampler_options: dict[str, dict[str, Any]] = field(default_factory=dict)
     x0_hook: Callable[[Tensor, int], Tensor] | None = None
+    shift: Callable[[Size, int], float] | None = None
     index_fps: float | None = INDEX_FPS
     streaming: Streaming | None = None
     draws: Mapping[str, Draw] = field(default_factory=dict)
@@ -152,6 +155,10 @@ class System:
             ends: tuple[int, ...] = self.autoencoder.latent_ends(num_frames)
             return ends
         return latent_ends(num_frames, getattr(self.autoencoder, "time_stride", 1))
+
+    def shifted(self, times: Tensor, size: Size) -> Tensor:
+        """Times in [0, 1] as this system runs through them for clips of a size: nearer to noise, the larger they are, if it has a `shift`."""
+        return times if self.shift is None else shift_time(times, self.shift(size, len(self.latent_ends(size.num_frames))))
 
     def guidance_list(self, branches: Iterable[str], scale: float, num_frames: int) -> list[tuple[str, Weight]]:
         """The guidance list over branches in their order: the first is where the sum starts, an entrance may have a weight of its own."""
