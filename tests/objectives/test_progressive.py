@@ -57,6 +57,28 @@ def test_the_student_starts_as_its_teacher_and_the_teacher_never_moves():
     assert losses.loss.min() > 0
 
 
+def test_a_student_is_saved_with_its_own_steps_and_without_the_guidance_that_it_took_up(tmp_path):
+    guided, plain = distilling(guidance=3.0), distilling()
+    for o in (guided, plain):
+        assert o.system.defaults["num_inference_steps"] == 4
+    assert guided.system.defaults["guidance_scale"] == 1.0
+    assert plain.system.defaults["guidance_scale"] == systems.build("imagen-video", tiny=True).defaults["guidance_scale"]
+
+
+def test_a_system_that_is_given_frames_learns_to_go_on_from_them_in_fewer_steps():
+    """thumb reads given frames in the clip itself: they stand there clean, are said to be given, and the loss leaves them out."""
+    torch.manual_seed(0)
+    o = build_objective("progressive", systems.build("thumb", tiny=True), {"steps": 2, "drop_text": 0.0, "known": {"take": "first", "counts": [1]}})
+    b = batch()
+    rows = o.rows(b, [0, 1, 2, 3], SEEDS, torch.full((4,), 1.0), False)
+    assert rows.is_given.tolist() == [[True, False, False]] * 4
+    assert torch.equal(rows.counts, ~rows.is_given)
+    assert rows.t[:, 0].eq(0).all()
+    torch.testing.assert_close(rows.x[:, :, 0], o.system.autoencoder.encode(b.video)[:, :, 0], atol=1e-5, rtol=1e-5)
+    moved = o._two_steps(rows, None)
+    assert torch.equal(moved[:, :, 0], rows.x[:, :, 0])
+
+
 def test_guidance_of_the_teacher_changes_what_is_learnt():
     plain, guided = distilling().loss(batch(), SEEDS).loss, distilling(guidance=6.0).loss(batch(), SEEDS).loss
     assert (plain - guided).abs().max() > 1e-4

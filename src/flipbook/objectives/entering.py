@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from flipbook.conditions import Frames, Inputs, Motion, NoiseAugmentation, Request, Size, empty_inputs
+from flipbook.long.known import BY_FRAMES, Known, known_of
 from flipbook.nn.doors import Doors
 from flipbook.shapes import tensor_to_pixels
 from flipbook.systems.base import System
@@ -24,8 +25,11 @@ def entered(
     silent: Sequence[bool], device: torch.device,
 ) -> Inputs:  # fmt: skip
     """Inputs of all rows. latent: (C, T, h, w).   fps: of each row, in the place of the size's.   silent: rows for which every
-    entrance that guidance may switch off has its null value.
+    entrance that guidance may switch off has its null value. Known frames that no entrance reads stand in the clip itself.
     """
+    conditions = system.conditions
+    if any(known_of(request) is not None for request in requests) and not any(Known in entrance.kinds for entrance in conditions):
+        conditions = (*conditions, BY_FRAMES)                               # asked for as pictures by `generate`, in training they are latents already
     groups: dict[tuple[float, bool], list[int]] = {}
     for row, key in enumerate(zip(fps, silent, strict=True)):
         groups.setdefault(key, []).append(row)
@@ -33,7 +37,7 @@ def entered(
     for (rate, off), rows in groups.items():
         some = [requests[row] for row in rows]
         inputs = empty_inputs(replace(size, fps=rate), latent, [seeds[row] for row in rows], device)
-        for entrance in system.conditions:
+        for entrance in conditions:
             inputs = (entrance.null if off and entrance.null else entrance.enter)(system, some, inputs)
         parts.append(inputs)
     if len(parts) == 1:
