@@ -9,6 +9,7 @@ mean alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -67,6 +68,7 @@ def is_rgb(format_name: str) -> bool:
     return format_name.startswith(RGB_FORMATS)
 
 
+@cache
 def has_alpha(format_name: str) -> bool:
     return format_name in ("pal8", "ya8", "ya16be", "ya16le", "rgba64be", "rgba64le", "bgra64be", "bgra64le") or any(
         mark in format_name for mark in ("yuva", "gbrap", "rgba", "bgra", "argb", "abgr")
@@ -100,9 +102,9 @@ class ToRGB:
             height, width = width, height
         geometry = plan_resize(frame.height, frame.width, height, width, fit)
         rgb = self.convert(frame, geometry, "rgb24").to_ndarray()
-        if flip:
-            rgb = rgb[:, ::-1]
-        return np.ascontiguousarray(np.rot90(rgb, -turns))
+        if turns or flip:
+            rgb = np.rot90(rgb[:, ::-1] if flip else rgb, -turns)
+        return np.ascontiguousarray(rgb)
 
     def over_background(self, frame: av.VideoFrame) -> av.VideoFrame:
         """Blend before scaling, so that no colour bleeds out of transparent pixels."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -57,9 +58,10 @@ class Signals:
 
 @dataclass
 class _Reader:
-    """Collects the signals frame by frame; holds the last `SPAN` pictures."""
+    """Collects the signals frame by frame; holds the last `SPAN` pictures, and per stride the last `STEPS` steps between them."""
 
     recent: deque[np.ndarray] = field(default_factory=lambda: deque(maxlen=SPAN))
+    steps: list[deque[np.ndarray]] = field(default_factory=lambda: [deque(maxlen=(STEPS - 1) * stride + 1) for stride in STRIDES])
     breaks: list[float] = field(default_factory=list)
     ramps: list[list[tuple[float, float]]] = field(default_factory=lambda: [[] for _ in STRIDES])
 
@@ -70,9 +72,12 @@ class _Reader:
         if loud > LOUD and break_between(self.recent[-2], picture) < 0.5 * loud:
             self.breaks[-2:] = [0.0, 0.0]                      # a flash: the picture is back as it was
         self.recent.append(picture)
-        for row, stride in zip(self.ramps, STRIDES, strict=True):
+        for row, kept, stride in zip(self.ramps, self.steps, STRIDES, strict=True):
+            if len(self.recent) > stride:
+                kept.append(np.subtract(picture, self.recent[-1 - stride], dtype=np.int16))
             if len(self.recent) > STEPS * stride:
-                row.append(ramp_over([self.recent[k * stride - 1 - STEPS * stride] for k in range(STEPS + 1)]))
+                share = steady_share([kept[k * stride] for k in range(STEPS)])
+                row.append((share, novelty_of(self.recent[-1 - STEPS * stride], picture) if share >= FAINT else 0.0))
 
     def signals(self) -> Signals:
         count = len(self.breaks)
@@ -103,32 +108,55 @@ def small_lab(frame: np.ndarray) -> np.ndarray:
 
 
 def break_between(before: np.ndarray, after: np.ndarray) -> float:
-    """Mean over blocks of the distance to the most similar block of `before` nearby, 8-bit Lab levels per channel."""
+    """Mean over blocks of the distance to the most similar block of `before` nearby, 8-bit Lab levels per channel.
+
+    uint8 (h, w, 3) both, sides multiples of `BLOCK`. Sums of bytes are small whole numbers, so float32 products add them exactly.
+    """
     import cv2
 
     h, w = after.shape[:2]
     around = cv2.copyMakeBorder(before, REACH, REACH, REACH, REACH, cv2.BORDER_REPLICATE)
-    distances = np.stack([
-        cv2.absdiff(after, around[dy : dy + h, dx : dx + w])
-        for dy in range(2 * REACH + 1) for dx in range(2 * REACH + 1)
-    ])  # fmt: skip                                                        # (25, h, w, 3)
-    blocks = distances.reshape(len(distances), h // BLOCK, BLOCK, w // BLOCK * BLOCK * 3).sum(2, dtype=np.uint32)
-    blocks = blocks.reshape(len(distances), h // BLOCK, w // BLOCK, BLOCK * 3).sum(3)
-    return float(blocks.min(0).mean()) / (3 * BLOCK * BLOCK)
+    shifts, row = 2 * REACH + 1, around.strides[0]
+    moved = np.lib.stride_tricks.as_strided(around, (shifts, shifts, h, 3 * w), (row, 3, row, 1))
+    picture = after.reshape(h, 3 * w)
+    distances = np.maximum(moved, picture, order="C")
+    distances -= np.minimum(moved, picture, order="C")     # (5, 5, h, 3 w)
+    rows = distances.reshape(-1, BLOCK, 3 * w)                 # (25 h/4, 4, 3 w)
+    strips = np.add(rows[:, 0], rows[:, 1], dtype=np.uint16)
+    for k in range(2, BLOCK):
+        strips += rows[:, k]
+    blocks = (strips.astype(np.float32) @ _columns(w)).reshape(shifts**2, -1)
+    return float(blocks.min(0).mean(dtype=np.float64)) / (3 * BLOCK * BLOCK)
 
 
-def ramp_over(pictures: Sequence[np.ndarray]) -> tuple[float, float]:
-    """Share of pixels that go visibly and steadily from the first to the last of six pictures; novelty of the last."""
-    stack = np.stack(pictures).astype(np.int16)
-    steps = np.diff(stack, axis=0)                             # (5, h, w, 3)
-    whole = stack[-1] - stack[0]
-    steady = np.where(whole > 0, steps.min(0), -steps.max(0))  # the smallest step in the direction of the whole
-    seen = STEPS * np.maximum(steady, 0).sum(-1)               # as much of the change as an even ramp explains
-    share = float((seen > VISIBLE).mean())
-    if share < FAINT:
-        return share, 0.0
-    toned = stack[-1] + np.rint(stack[0].mean((0, 1)) - stack[-1].mean((0, 1))).astype(np.int16)
-    return share, break_between(pictures[0], np.clip(toned, 0, 255).astype(np.uint8))
+@cache
+def _columns(width: int) -> np.ndarray:
+    """(3 width, width / 4): a product with it adds up each block's channels and columns."""
+    return np.repeat(np.eye(width // BLOCK, dtype=np.float32), 3 * BLOCK, axis=0)
+
+
+def steady_share(steps: Sequence[np.ndarray]) -> float:
+    """Share of pixels that go visibly and steadily one way over five steps, int16 (h, w, 3) each."""
+    lowest, highest = np.minimum(*steps[:2]), np.maximum(*steps[:2])
+    for step in steps[2:]:
+        np.minimum(lowest, step, out=lowest)
+        np.maximum(highest, step, out=highest)
+    steady = np.maximum(lowest, np.negative(highest, out=highest), out=lowest)
+    np.maximum(steady, 0, out=steady)                          # the smallest step, where all five have one sign
+    seen = steady[..., 0] + steady[..., 1] + steady[..., 2]
+    return float((STEPS * seen > VISIBLE).mean())              # as much of the change as an even ramp explains
+
+
+def novelty_of(before: np.ndarray, after: np.ndarray) -> float:
+    """The break between two pictures, brightness and tint aside."""
+    toned = after + np.rint(_colour(before) - _colour(after)).astype(np.int16)
+    return break_between(before, np.clip(toned, 0, 255).astype(np.uint8))
+
+
+def _colour(picture: np.ndarray) -> np.ndarray:
+    """The mean (3,) of a small picture uint8 (h, w, 3); the sums are whole numbers that float32 holds."""
+    h, w = picture.shape[:2]
+    return picture.reshape(h, 3 * w).sum(0, dtype=np.float32).reshape(w, 3).sum(0) / np.float64(h * w)
 
 
 def find_borders(
