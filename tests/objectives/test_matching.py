@@ -251,6 +251,16 @@ def test_a_run_that_was_cut_between_two_turns_goes_on_bit_for_bit(tmp_path):
     assert any(not torch.equal(whole[key], before[key]) for key in whole)
 
 
+def test_a_student_may_become_causal_by_being_told_so(tmp_path):
+    save_pretrained(awake(1), tmp_path / "teacher")
+    o = objective(streaming=False, teacher=str(tmp_path / "teacher"))
+    assert o.system.streaming is None
+    o = build_objective("matching", awake(), {"streaming": {"chunk": 2, "window": 4}, "teacher": str(tmp_path / "teacher")})
+    assert o.system.streaming == Streaming(chunk=2, window=4)
+    with pytest.raises(ValueError, match="Try teacher: thumb"):
+        build_objective("matching", awake(), {"streaming": {"chunk": 2, "window": 4}})
+
+
 @pytest.mark.parametrize(("options", "says"), [({"steps": 0}, "Try steps=4"), ({"critics": 2}, r"no option \['critics'\]")])
 def test_options_that_cannot_work_say_what_to_try(options, says):
     with pytest.raises(ValueError, match=says):

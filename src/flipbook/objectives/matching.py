@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from flipbook.data.batch import Batch
 from flipbook.data.seeds import derive_seed
-from flipbook.long.streaming import Network, Rollout
+from flipbook.long.streaming import Network, Rollout, Streaming
 from flipbook.nn.doors import Doors
 from flipbook.objectives.base import Losses
 from flipbook.objectives.causal import frame_step, stream_samples
@@ -43,6 +43,7 @@ class MatchingOptions:
 
     guidance: the teacher's guidance scale, which the student takes up in itself.
     teacher:  a model folder or name with the student's latents; None: the system as it came. A causal student needs one that is not.
+    streaming: {chunk, window, sink} makes a causal student of a system that is none; None: as the system says of itself.
     critic_updates: of the critic for each of the student.
     given:    share of clips of which some frames are given, as in `denoising`; of the first chunk alone for a causal student.
     drop_text: share of clips without a sentence.
@@ -51,11 +52,14 @@ class MatchingOptions:
     steps: int = 4
     guidance: float = 4.0
     teacher: str | None = None
+    streaming: Streaming | None = None
     critic_updates: int = 5
     given: float = 0.3
     drop_text: float = 0.0
 
     def __post_init__(self) -> None:
+        if isinstance(self.streaming, Mapping):
+            object.__setattr__(self, "streaming", Streaming(**self.streaming))
         if self.steps < 1 or self.critic_updates < 1:
             raise ValueError(f"steps={self.steps}, critic_updates={self.critic_updates}: both count from 1. Try steps=4, critic_updates=5.")
 
@@ -241,9 +245,13 @@ def build(system: System, options: Mapping[str, Any]) -> Matching:
     known = {f.name for f in fields(MatchingOptions)}
     if unknown := set(options) - known:
         raise ValueError(f"matching has no option {sorted(unknown)}. Try some of {', '.join(sorted(known))}.")
-    if system.streaming is not None and options.get("teacher") is None:
+    chosen = MatchingOptions(**options)
+    system.streaming = chosen.streaming or system.streaming
+    if system.streaming is not None and chosen.teacher is None:
         raise ValueError(f"{system.name} is causal, and its teacher sees whole clips. Try teacher: thumb, or the model that it was made of.")
-    matching = Matching(system, MatchingOptions(**options))
+    if system.streaming is not None and not hasattr(system.denoiser, "remember"):
+        raise ValueError(f"{type(system.denoiser).__name__} keeps no keys and values of earlier frames, and cannot stream. Leave streaming out.")
+    matching = Matching(system, chosen)
     if matching.teacher.streaming is not None:
-        raise ValueError(f"teacher={options.get('teacher')!r} is causal itself. Try one that sees whole clips, such as thumb.")
+        raise ValueError(f"teacher={chosen.teacher!r} is causal itself. Try one that sees whole clips, such as thumb.")
     return matching
