@@ -12,7 +12,16 @@ pytest.importorskip("cv2", reason="curation needs the extra `data`")
 from flipbook.data.curation.captions import Words, fault_of
 from flipbook.data.curation.cut import scenedetect_borders
 from flipbook.data.curation.dedup import Dedup
-from flipbook.data.curation.detector import find_borders, read_signals
+from flipbook.data.curation.detector import (
+    STEPS,
+    VISIBLE,
+    break_between,
+    find_borders,
+    novelty_of,
+    read_signals,
+    small_lab,
+    steady_share,
+)
 from flipbook.data.curation.expression import Rule
 from flipbook.data.curation.hashes import Hash
 from flipbook.data.curation.motion import Motion
@@ -42,6 +51,45 @@ def scenes_with_dissolve() -> np.ndarray:
     a, b, c = (texture(seed).astype(float) for seed in (1, 2, 3))
     ramp = [b + (c - b) * k / 11 for k in range(1, 11)]
     return np.stack([*[a] * 20, *[b] * 25, *ramp, *[c] * 20]).round().astype(np.uint8)
+
+
+def plain_break(before, after):
+    """The definition, block by block: the least mean distance within two pixels, averaged."""
+    h, w = after.shape[:2]
+    around = np.pad(before.astype(int), ((2, 2), (2, 2), (0, 0)), mode="edge")
+    least = [
+        min(np.abs(after[y : y + 4, x : x + 4].astype(int) - around[y + dy : y + dy + 4, x + dx : x + dx + 4]).mean() for dy in range(5) for dx in range(5))
+        for y in range(0, h, 4) for x in range(0, w, 4)
+    ]  # fmt: skip
+    return np.mean(least)
+
+
+def test_a_break_is_what_of_a_frame_is_found_nowhere_near_its_place():
+    rng = np.random.default_rng(0)
+    for width in (8, 20):
+        before, after = rng.integers(0, 256, (2, 12, width, 3), dtype=np.uint8)
+        assert break_between(before, after) == pytest.approx(plain_break(before, after), rel=1e-12)
+    moved = np.roll(before, (1, -2), (0, 1))
+    assert break_between(before, moved) < 0.5 * break_between(before, after)
+    tinted = np.clip(before.astype(int) // 2 + [40, 10, 0], 0, 255).astype(np.uint8)
+    toned = np.clip(tinted + np.rint(before.mean((0, 1)) - tinted.mean((0, 1))), 0, 255).astype(np.uint8)
+    assert novelty_of(before, tinted) == pytest.approx(plain_break(before, toned), rel=1e-12)
+
+
+def test_ramps_of_all_rates_are_those_of_their_six_pictures():
+    """Steps between pictures are kept from frame to frame; whatever the rate, they are the ones of this ramp."""
+    frames = np.random.default_rng(1).integers(0, 256, (24, 32, 32, 3), dtype=np.uint8)
+    frames[:, :16] = np.linspace(0, 255, 24)[:, None, None, None]                       # half of the picture brightens steadily
+    pictures = [small_lab(frame).astype(int) for frame in frames]
+    signals = read_signals(frames)
+    for row, stride in zip(signals.ramps, (1, 2, 4), strict=True):
+        first = (STEPS * stride + 1) // 2
+        for i in range(24 - STEPS * stride):
+            steps = np.diff(np.stack(pictures[i : i + STEPS * stride + 1 : stride]), axis=0)
+            one_way = (np.sign(steps) == np.sign(steps[0])).all(0)
+            seen = STEPS * np.where(one_way, np.abs(steps).min(0), 0).sum(-1)
+            assert row[first + i] == (seen > VISIBLE).mean() >= 0.45
+            assert row[first + i] == steady_share([step.astype(np.int16) for step in steps])
 
 
 def test_a_cut_and_a_ten_frame_dissolve_are_found_within_two_frames_and_a_single_threshold_misses_the_dissolve():
