@@ -17,13 +17,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flipbook.nn.dit_block import KeysValues, PatternAttention, TextAttention, modulated
-from flipbook.nn.dit_ends import Head, check_call, stills_apart, text_rows, xavier_
+from flipbook.nn.dit_ends import (
+    Head,
+    TextTransformer,
+    check_call,
+    check_heads,
+    frame_numbers,
+    stills_apart,
+    text_rows,
+    xavier_,
+)
 from flipbook.nn.doors import Doors
 from flipbook.nn.embed import TimeEmbedding, zero_
 from flipbook.nn.patches import PatchEmbed
 from flipbook.nn.positions import grid_sincos
 from flipbook.nn.rope_pairs import frame_pairs
-from flipbook.nn.run import Run, compile_each, run_plain
+from flipbook.nn.run import Run, run_plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +55,7 @@ class GenTronConfig:
     eps: float = 1e-6
 
     def __post_init__(self) -> None:
-        if self.dim % (2 * self.num_heads) or self.dim % 4:
-            raise ValueError(f"dim={self.dim} and num_heads={self.num_heads}: a head needs an even number of channels. Try num_heads={max(1, self.dim // 64)}.")
+        check_heads(self.dim, self.num_heads)
 
     @property
     def cell(self) -> int:
@@ -55,7 +63,7 @@ class GenTronConfig:
         return self.patch
 
 
-class GenTron(nn.Module):
+class GenTron(TextTransformer):
     """A denoiser of latent clips; see the module's first lines."""
 
     def __init__(self, config: GenTronConfig):
@@ -68,28 +76,12 @@ class GenTron(nn.Module):
         self.head = Head(c.dim, c.in_channels, c.patch, own=True, eps=c.eps)
         xavier_(self)
         self.head.start()
-        for block in self._blocks():
+        for block in self.in_order():
             block.start()
-
-    def _blocks(self) -> Iterator[Block]:
-        for block in self.blocks:
-            assert isinstance(block, Block)
-            yield block
 
     def temporal_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The weights along time, by name: all others are the image model."""
         return ((name, weight) for name, weight in self.named_parameters() if ".along_time." in name)
-
-    def compile_blocks(self) -> None:
-        """Compile the blocks."""
-        compile_each(self.blocks)
-
-    def prepare(self, doors: Doors) -> Doors:
-        """Compute what does not change over the sampler's steps: keys and values of the text in every block."""
-        if doors.tokens is None or doors.keys_values is not None:
-            return doors
-        rows = self.text(doors.tokens)
-        return doors.with_(keys_values=tuple(block.cross.keys_values(rows) for block in self._blocks()))
 
     def forward(
         self,
@@ -109,16 +101,14 @@ class GenTron(nn.Module):
         Raises ValueError if H or W is no multiple, without text, and for a `cache`, `channels` or a `vector`, which have no place here.
         """
         c, doors = self.config, doors or Doors()
-        b, _, frames, height, width = x.shape
+        height, width = x.shape[-2:]
         check_call(x, c.patch, doors, cache, text=True, closed=("channels", "vector"))
         emb = self.time(t[:, None] if t.dim() == 1 else t)                  # (B, 1 or T, D)
         told = F.silu(emb)
         rows, columns = height // c.patch, width // c.patch
         tokens = self.embed(x)                                              # (B, T, S, D)
         tokens = tokens + grid_sincos(rows, columns, c.dim, c.places, device=x.device).to(tokens.dtype)
-        if frame_index is None:
-            frame_index = torch.arange(frames, dtype=torch.float32, device=x.device).expand(b, frames)
-        turns = frame_pairs(frame_index, rows * columns, c.dim // c.num_heads)
+        turns = frame_pairs(frame_numbers(frame_index, x), rows * columns, c.dim // c.num_heads)
         attends = stills_apart(image_only, frame_attends)
         keys_values = self.prepare(doors).keys_values
         assert keys_values is not None

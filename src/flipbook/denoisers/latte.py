@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 from flipbook.nn.attention import AnyPattern, SplitHeads
 from flipbook.nn.dit_block import Block
-from flipbook.nn.dit_ends import Head, check_call, stills_apart, text_rows, xavier_
+from flipbook.nn.dit_ends import Head, TextTransformer, check_call, stills_apart, text_rows, xavier_
 from flipbook.nn.doors import Doors
 from flipbook.nn.embed import TimeEmbedding, zero_
 from flipbook.nn.patches import PatchEmbed
 from flipbook.nn.positions import grid_sincos, sincos
-from flipbook.nn.run import Run, compile_each, run_plain
+from flipbook.nn.run import Run, run_plain
 
 Kind = Literal["spatial", "temporal", "divided", "split"]
 PATTERNS: dict[Kind, tuple[AnyPattern, ...]] = {
@@ -95,7 +95,7 @@ class LatteConfig:
         return self.patch
 
 
-class Latte(nn.Module):
+class Latte(TextTransformer):
     """A denoiser of latent clips; see the module's first lines."""
 
     def __init__(self, config: LatteConfig):
@@ -126,17 +126,6 @@ class Latte(nn.Module):
         """The blocks as they run. Their weights are named by kind and by place among their kind."""
         rest = {kind: iter(blocks) for kind, blocks in self.blocks.items()}         # type: ignore[call-overload]
         return [next(rest[kind]) for kind in self.config.layout]
-
-    def compile_blocks(self) -> None:
-        """Compile the blocks."""
-        compile_each(self.in_order())
-
-    def prepare(self, doors: Doors) -> Doors:
-        """Compute what does not change over the sampler's steps: keys and values of the text in every block that reads it."""
-        if doors.tokens is None or doors.keys_values is not None or self.text is None:
-            return doors
-        rows = self.text(doors.tokens)
-        return doors.with_(keys_values=tuple(block.cross.keys_values(rows) for block in self.in_order() if block.cross is not None))
 
     def forward(
         self,

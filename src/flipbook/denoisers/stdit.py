@@ -16,14 +16,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flipbook.nn.dit_block import Block
-from flipbook.nn.dit_ends import Head, check_call, stills_apart, text_rows, xavier_
+from flipbook.nn.dit_ends import (
+    Head,
+    TextTransformer,
+    check_call,
+    check_heads,
+    frame_numbers,
+    stills_apart,
+    text_rows,
+    xavier_,
+)
 from flipbook.nn.doors import Doors
 from flipbook.nn.embed import TimeEmbedding, zero_
 from flipbook.nn.inserts.micro_conditioning import Scalars, VectorEmbedding
 from flipbook.nn.patches import PatchEmbed
 from flipbook.nn.positions import grid_sincos
 from flipbook.nn.rope_pairs import frame_pairs
-from flipbook.nn.run import Run, compile_each, run_plain
+from flipbook.nn.run import Run, run_plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +60,7 @@ class STDiTConfig:
     eps: float = 1e-6
 
     def __post_init__(self) -> None:
-        if self.dim % (2 * self.num_heads) or self.dim % 4:
-            raise ValueError(f"dim={self.dim} and num_heads={self.num_heads}: a head needs an even number of channels. Try num_heads={max(1, self.dim // 64)}.")
+        check_heads(self.dim, self.num_heads)
         if self.out_channels < self.in_channels:
             raise ValueError(f"out_channels={self.out_channels} are fewer than the {self.in_channels} that come in. Try {2 * self.in_channels}.")
 
@@ -62,7 +70,7 @@ class STDiTConfig:
         return self.patch
 
 
-class STDiT(nn.Module):
+class STDiT(TextTransformer):
     """A denoiser of latent clips; see the module's first lines."""
 
     null_text: Tensor
@@ -102,17 +110,6 @@ class STDiT(nn.Module):
         """The weights of the blocks along time, by name: all others are the image model."""
         return ((name, weight) for name, weight in self.named_parameters() if name.startswith("temporal."))
 
-    def compile_blocks(self) -> None:
-        """Compile the blocks."""
-        compile_each(self.in_order())
-
-    def prepare(self, doors: Doors) -> Doors:
-        """Compute what does not change over the sampler's steps: keys and values of the text in every block."""
-        if doors.tokens is None or doors.keys_values is not None:
-            return doors
-        rows = self.text(doors.tokens)
-        return doors.with_(keys_values=tuple(block.cross.keys_values(rows) for block in self.in_order() if block.cross is not None))
-
     def forward(
         self,
         x: Tensor,                                                          # (B, C, T, H, W)
@@ -131,7 +128,7 @@ class STDiT(nn.Module):
         Raises ValueError if H or W is no multiple, without text, and for a `cache` or `channels`, which have no place here.
         """
         c, doors = self.config, doors or Doors()
-        b, _, frames, height, width = x.shape
+        height, width = x.shape[-2:]
         check_call(x, c.patch, doors, cache, text=True, closed=("channels",))
         rows, columns = height // c.patch, width // c.patch
         emb = self.time(t[:, None] if t.dim() == 1 else t)                  # (B, 1 or T, D)
@@ -141,9 +138,7 @@ class STDiT(nn.Module):
         places, scale = round((rows * columns) ** 0.5), (height * width) ** 0.5 / c.base_cells
         tokens = self.embed(x)                                              # (B, T, S, D)
         tokens = tokens + grid_sincos(rows, columns, c.dim, places, scale, device=x.device).to(tokens.dtype)
-        if frame_index is None:
-            frame_index = torch.arange(frames, dtype=torch.float32, device=x.device).expand(b, frames)
-        turns = frame_pairs(frame_index, rows * columns, c.dim // c.num_heads)
+        turns = frame_pairs(frame_numbers(frame_index, x), rows * columns, c.dim // c.num_heads)
         attends = stills_apart(image_only, frame_attends)
         keys_values = self.prepare(doors).keys_values
         assert keys_values is not None

@@ -10,7 +10,6 @@ keys turn with them, so that distances count too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -19,14 +18,23 @@ from torch import Tensor, nn
 
 from flipbook.nn.attention.patterns import Window
 from flipbook.nn.dit_block import KeysValues, PatternAttention, TextAttention, modulated
-from flipbook.nn.dit_ends import Head, check_call, stills_apart, text_rows, xavier_
+from flipbook.nn.dit_ends import (
+    Head,
+    TextTransformer,
+    check_call,
+    check_heads,
+    frame_numbers,
+    stills_apart,
+    text_rows,
+    xavier_,
+)
 from flipbook.nn.doors import Doors
 from flipbook.nn.embed import TimeEmbedding, zero_
 from flipbook.nn.inserts.micro_conditioning import Scalars, VectorEmbedding
 from flipbook.nn.patches import PatchEmbed
 from flipbook.nn.positions import LearnedPlaces, interpolated
 from flipbook.nn.rope_pairs import rotary_pairs
-from flipbook.nn.run import Run, compile_each, run_plain
+from flipbook.nn.run import Run, run_plain
 
 Sides = tuple[int, int, int]
 
@@ -58,8 +66,7 @@ class WALTConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "windows", tuple(tuple(sides) for sides in self.windows))
         object.__setattr__(self, "places", tuple(self.places))
-        if self.dim % self.num_heads or (self.dim // self.num_heads) % 2:
-            raise ValueError(f"dim={self.dim} and num_heads={self.num_heads}: a head needs an even number of channels. Try num_heads={max(1, self.dim // 64)}.")
+        check_heads(self.dim, self.num_heads)
         for sides in self.windows:
             Window(*sides)                                                  # which refuses empty ones
 
@@ -69,7 +76,7 @@ class WALTConfig:
         return self.patch
 
 
-class WALT(nn.Module):
+class WALT(TextTransformer):
     """A denoiser of latent clips; see the module's first lines."""
 
     def __init__(self, config: WALTConfig):
@@ -86,24 +93,8 @@ class WALT(nn.Module):
         xavier_(self)
         self.head.start()
         zero_(self.modulation)
-        for block in self._blocks():
+        for block in self.in_order():
             block.start()
-
-    def _blocks(self) -> Iterator[Block]:
-        for block in self.blocks:
-            assert isinstance(block, Block)
-            yield block
-
-    def compile_blocks(self) -> None:
-        """Compile the blocks."""
-        compile_each(self.blocks)
-
-    def prepare(self, doors: Doors) -> Doors:
-        """Compute what does not change over the sampler's steps: keys and values of the text in every block that reads it."""
-        if doors.tokens is None or doors.keys_values is not None:
-            return doors
-        rows = self.text(doors.tokens)
-        return doors.with_(keys_values=tuple(block.cross.keys_values(rows) for block in self._blocks() if block.cross is not None))
 
     def forward(
         self,
@@ -131,8 +122,7 @@ class WALT(nn.Module):
         if c.channel_door:
             beside = x.new_zeros(b, c.channel_door, frames, height, width) if doors.channels is None else doors.channels
             x = torch.cat([x, beside], dim=1)
-        if frame_index is None:
-            frame_index = torch.arange(frames, dtype=torch.float32, device=x.device).expand(b, frames)
+        frame_index = frame_numbers(frame_index, x)
         if frames == 1:
             image_only = torch.ones(b, 1, dtype=torch.bool, device=x.device)
         emb = self.time(t[:, None] if t.dim() == 1 else t)                  # (B, 1 or T, D)
@@ -145,7 +135,7 @@ class WALT(nn.Module):
         turns = rotary_pairs(frame_index, rows, columns, c.dim // c.num_heads)
         attends = stills_apart(image_only, frame_attends)
         keys_values = iter(self.prepare(doors).keys_values or ())
-        for block in self._blocks():
+        for block in self.in_order():
             text = None if block.cross is None else next(keys_values)
             tokens = run(block, tokens, told, shared, text, doors.token_mask, turns, columns, attends, image_only)
         return self.head.clip(tokens, emb, height, width)

@@ -1,8 +1,9 @@
-"""What video transformers share around their blocks: weights at birth, what may not enter, which frames see each other, the head."""
+"""What video transformers share around their blocks: weights at birth, the text read once, what may not enter, which frames see each other, the head."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,41 @@ from torch import Tensor, nn
 from flipbook.nn.dit_block import modulated
 from flipbook.nn.doors import Doors
 from flipbook.nn.patches import check_size, from_patches
+from flipbook.nn.run import compile_each
+
+
+class TextTransformer(nn.Module):
+    """A network of blocks, some of which read a text: those have a `cross` (`TextAttention`), others have None there."""
+
+    text: nn.Module | None
+
+    def in_order(self) -> list[Any]:
+        """The blocks as they run."""
+        return list(self.blocks)                                            # type: ignore[arg-type]
+
+    def compile_blocks(self) -> None:
+        """Compile the blocks."""
+        compile_each(self.in_order())
+
+    def prepare(self, doors: Doors) -> Doors:
+        """Compute what does not change over the sampler's steps: keys and values of the text in every block that reads it."""
+        if doors.tokens is None or doors.keys_values is not None or self.text is None:
+            return doors
+        rows = self.text(doors.tokens)
+        return doors.with_(keys_values=tuple(block.cross.keys_values(rows) for block in self.in_order() if block.cross is not None))
+
+
+def check_heads(dim: int, num_heads: int) -> None:
+    """Raises ValueError where a head has no even number of channels, or the width no four equal parts for places in space."""
+    if dim % (2 * num_heads) or dim % 4:
+        raise ValueError(f"dim={dim} and num_heads={num_heads}: a head needs an even number of channels. Try num_heads={max(1, dim // 64)}.")
+
+
+def frame_numbers(frame_index: Tensor | None, x: Tensor) -> Tensor:
+    """Where the frames of x (B, C, T, H, W) stand in time, (B, T): as told, or counted from 0."""
+    if frame_index is not None:
+        return frame_index
+    return torch.arange(x.shape[2], dtype=torch.float32, device=x.device).expand(x.shape[0], -1)
 
 
 def xavier_(net: nn.Module) -> None:
