@@ -148,6 +148,11 @@ def test_what_no_stream_can_show_is_refused_before_the_first_chunk(ready, condit
         stream(ready, conditions, **asked)
 
 
+def test_compiled_blocks_are_refused(ready):
+    with pytest.raises(ValueError, match="Leave compile out"):
+        stream(dataclasses.replace(ready, compiled=True), "a red circle falls")
+
+
 def test_a_draft_is_a_whole_clip_and_refused():
     system = dataclasses.replace(causal_system(), conditions=TEXT_AND_DRAFT)
     with pytest.raises(ValueError, match="a draft is a whole clip"):

@@ -92,6 +92,8 @@ def stream_latents(
     on_step: told steps, counted over all chunks. Raises ValueError at once where a stream cannot be made.
     """
     streaming = causal(ready.system)
+    if ready.compiled:
+        raise ValueError("compile: the past grows from chunk to chunk, and blocks would be compiled anew with it. Leave compile out.")
     if settings.best_of > 1:
         raise ValueError(f"best_of={settings.best_of}: a stream's chunks are on their way before its end is seen. Try best_of=1 and other seeds.")
     if len(ready.system.latent_ends(streaming.chunk * 2)) != streaming.chunk * 2:

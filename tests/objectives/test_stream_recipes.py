@@ -1,0 +1,31 @@
+"""The recipes of streaming and of the four-step students are whole, and belong together."""
+
+from pathlib import Path
+
+import pytest
+
+from flipbook import systems
+from flipbook.long.streaming import Streaming
+from flipbook.objectives.base import build_objective
+from flipbook.training.recipe import load_recipe
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+NAMES = ("stream-1-causal", "stream-2-distilled", "thumb-distilled", "thumb-matched")
+CHUNKS = Streaming(chunk=4, window=12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_teaches_the_shipped_model(name):
+    recipe = load_recipe(RECIPES / f"{name}.yaml")
+    options = dict(recipe.objective)
+    system = systems.load("thumb")
+    build_objective(options.pop("name"), system, options)
+    assert system.streaming == (CHUNKS if name.startswith("stream") else None)
+    if name != "stream-1-causal":
+        assert (system.defaults["num_inference_steps"], system.defaults["guidance_scale"]) == (4, 1.0)
+
+
+def test_each_starts_from_what_another_one_leaves():
+    plans = {name: load_recipe(RECIPES / f"{name}.yaml") for name in NAMES}
+    assert plans["stream-1-causal"].init == plans["thumb-distilled"].init == "thumb"
+    assert plans["stream-2-distilled"].init == plans["thumb-matched"].init == f"{plans['thumb-distilled'].output}/model"
