@@ -168,6 +168,20 @@ def test_gradients_flow_through_as_many_own_frames_as_are_unrolled():
         assert (not torch.allclose(weights, alone, atol=1e-6)) == reached
 
 
+@pytest.mark.parametrize("name", PREDICTORS)
+def test_under_autocast_frames_keep_their_dtype_and_almost_their_values(name):
+    """As in training: products in bfloat16, frames in float32, true and own ones mixed."""
+    model, video, motion = net(name), clip(), fields()
+    own = torch.zeros(2, 8, dtype=torch.bool)
+    own[0, 4:] = True
+    exact = roll_frames(model, video, 8, motion=motion, own=own)
+    with torch.autocast("cpu", torch.bfloat16):
+        said = roll_frames(model, video, 8, motion=motion, own=own)
+    assert said.dtype == torch.float32
+    assert (said - exact).abs().mean() < 0.05 * exact.abs().mean()
+    said.square().mean().backward()
+
+
 def test_frames_that_are_not_there_cannot_be_shown():
     with pytest.raises(ValueError, match="3 frames are there of 5"):
         roll_frames(net("tcn"), clip(frames=3), 5, own=torch.zeros(2, 5, dtype=torch.bool))

@@ -62,7 +62,7 @@ class NextFrame(Predictor):
         past = torch.cat([before, frame[:, :, None]], dim=2)                # (B, C, m, H, W)
         moved = frame if motion is None or not self.config.motion else warp(frame, motion.to(frame))
         r, o = self.uncovered(past, torch.cat([moved, self.seen(frame, motion)[:, frame.shape[1] :]], dim=1))
-        return torch.lerp(moved, r, o), past[:, :, 1:]
+        return torch.lerp(moved, r.to(moved), o.to(moved)), past[:, :, 1:]
 
     def uncovered(self, past: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
         """What stands where something is uncovered, r (B, C, H, W), and how much it is, o (B, 1, H, W).
