@@ -53,7 +53,7 @@ def recipe(side: str, data: Path, folder: Path, init: str, steps: int) -> Path:
 def score(folder: Path, side: str, model: str | Path, prompts: int) -> dict[str, bool]:
     """Sentence to whether its video shows all of it."""
     output = folder / f"scores-{side}"
-    flipbook("evaluate", model, "--output", output, "--resume", "--json", *(
+    flipbook("evaluate", "--model", model, "--output", output, "--resume", "--json", *(
         word for group in ("held-out", "two", "first-frame", "sky", "figures", "satellite") for word in ("--count", f"{group}=0")
     ), "--count", f"seen={prompts}")  # fmt: skip
     lines = (output / "videos.jsonl").read_text(encoding="utf-8").splitlines()
