@@ -123,3 +123,6 @@ def test_the_published_configurations_are_seen_in_names_and_shapes(name):
     assert {key: published[key] for key in found} == found
     with pytest.raises(ValueError, match="its network reads text None wide"):
         single_file.seen({key: value for key, value in file.items() if "attn2" not in key}, "sd.safetensors")
+    wide = {key: torch.empty(value.shape[0], 2048, device="meta") if key.endswith("attn2.to_k.weight") else value for key, value in file.items()}
+    with pytest.raises(ValueError, match="its network reads text 2048 wide, theirs 768 or 1024"):
+        single_file.seen(wide, "sd.safetensors")
