@@ -1,4 +1,7 @@
-"""The parity table's rows of video transformers: networks, autoencoders and whole pipelines against diffusers' own."""
+"""The parity table's rows of video transformers: networks, autoencoders and whole pipelines against diffusers' own.
+
+Of Open-Sora no class can be installed: a second derivation stands in its place.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,10 @@ from torch import Tensor
 from flipbook.conditions import Condition, FirstFrame, Text, resolve
 from flipbook.generate import prepare, sample_latents, settle
 from flipbook.interop.folder import from_pretrained
+from flipbook.interop.public import read_network
 from flipbook.nn.doors import Doors
 from flipbook.process.noise import initial_noise
+from interop import opensora_plain
 from latte_folders import write_latte
 from wan_folders import write_wan
 
@@ -30,6 +35,7 @@ def write_folders(root: Path) -> None:
     write_latte(root / "latte")
     write_wan(root / "wan-text")
     write_wan(root / "wan-picture", pictures=1)
+    opensora_plain.write(root / "opensora", opensora_plain.CONFIG, opensora_plain.drawn(opensora_plain.transformer_shapes()))
 
 
 def rows() -> Iterator[ONE_ROW]:
@@ -41,6 +47,8 @@ def rows() -> Iterator[ONE_ROW]:
         yield "wan", name, f"pipeline latents, {STEPS} steps", PIPELINE, lambda root, folder=folder: wan_error(root / folder)
     yield "wan", "Wan 2.1, text to video", "VAE encode", FORWARD, lambda root: wan_encode_error(root / "wan-text")
     yield "wan", "Wan 2.1, text to video", "VAE decode", FORWARD, lambda root: wan_decode_error(root / "wan-text")
+    yield "opensora", "Open-Sora 1.2", "transformer forward", FORWARD, lambda root: opensora_forward_error(root / "opensora")
+    yield "opensora", "Open-Sora 1.2", "VAE along time, encode and decode", FORWARD, lambda root: opensora_vae_error()
 
 
 @cache
@@ -136,6 +144,28 @@ def wan_decode_error(folder: Path) -> float:
 
 def _wan_pipeline(folder: Path) -> str:
     return "WanImageToVideoPipeline" if folder.name == "wan-picture" else "WanPipeline"
+
+
+# ---------------------------------------------------------------- Open-Sora
+
+
+@torch.no_grad()
+def opensora_forward_error(folder: Path) -> float:
+    """The transformer's outputs for a clip whose last frame is given, from its authors' folder, against a plain second derivation."""
+    net, weights = read_network(folder), opensora_plain.drawn(opensora_plain.transformer_shapes())
+    x, text = _random(1, 4, FRAMES, 4, 10, seed=1), _random(1, 5, opensora_plain.TEXT, seed=2)
+    t = torch.tensor([[0.9, 0.5, 0.0]])
+    wanted = opensora_plain.transformer(weights, x[0], 1000 * t[0], text[0], 24.0)
+    return error(-net(x, t, Doors(tokens=text, vector=torch.tensor([[24.0]])))[0], wanted)
+
+
+@torch.no_grad()
+def opensora_vae_error() -> float:
+    """Latents of a chunk of 17 frames of latents, and the chunk again, against a plain second derivation."""
+    net, weights = opensora_plain.autoencoder_along_time()
+    x = _random(1, 4, 17, 2, 3, seed=17)
+    z = net.posterior(x)[0]
+    return max(error(z, opensora_plain.encoded(weights, x)), error(net.frames(z, 17), opensora_plain.decoded(weights, z, 17)))
 
 
 # ---------------------------------------------------------------- both

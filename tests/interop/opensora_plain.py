@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -236,3 +237,17 @@ def decoded(w: Weights, z: Tensor, frames: int, blocks: int = 4) -> Tensor:
             x = x.view(b, c // 2, 2, t, h, n).transpose(2, 3).reshape(b, c // 2, 2 * t, h, n)
     x = F.silu(F.group_norm(x, 32, w["decoder.norm1.weight"], w["decoder.norm1.bias"]))
     return convolved(w, "decoder.conv_out", x)[:, :, -frames:]
+
+
+def autoencoder_along_time() -> tuple[Any, Weights]:
+    """Ours with the weights of theirs, read by flipbook's own key map, and those weights."""
+    from flipbook.autoencoders.temporal import TemporalAutoencoder, TemporalAutoencoderConfig
+    from flipbook.interop.keys.autoencoder_opensora import RULES
+    from flipbook.interop.keys_apply import translate
+
+    weights = drawn(temporal_shapes())
+    net = TemporalAutoencoder(TemporalAutoencoderConfig(dim=32)).eval().requires_grad_(False)
+    named = {f"temporal.{key}": value for key, value in net.state_dict().items()}
+    made = translate({f"temporal_vae.{key}": value for key, value in weights.items()}, RULES, named)
+    net.load_state_dict({key.removeprefix("temporal."): value for key, value in made.items()})
+    return net, weights

@@ -76,19 +76,29 @@ def test_the_folder_of_the_transformer_computes_what_a_second_derivation_does(fo
 
 
 def test_the_weights_along_time_of_the_autoencoder_compute_what_a_second_derivation_does():
-    from flipbook.autoencoders.temporal import TemporalAutoencoder, TemporalAutoencoderConfig
-
-    w = plain.drawn(plain.temporal_shapes())
-    net = TemporalAutoencoder(TemporalAutoencoderConfig(dim=32)).eval().requires_grad_(False)
-    named = {f"temporal.{key}": value for key, value in net.state_dict().items()}
-    made = translate({f"temporal_vae.{key}": value for key, value in w.items()}, vae_keys.RULES, named)
-    net.load_state_dict({key.removeprefix("temporal."): value for key, value in made.items()})
+    net, w = plain.autoencoder_along_time()
     for frames in (17, 1, 6):
         x = random(1, 4, frames, 2, 3, seed=frames)
         z = net.posterior(x)[0]
         assert z.shape[2] == -(-frames // 4)
         torch.testing.assert_close(z, plain.encoded(w, x), atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(net.frames(z, frames), plain.decoded(w, z, frames), atol=1e-4, rtol=1e-4)
+
+
+def test_every_weight_of_the_published_autoencoder_has_its_place():
+    """Shapes alone, on a device that holds no weight: images by diffusers' class at the published size, time by the second derivation's names."""
+    diffusers = pytest.importorskip("diffusers")
+    with torch.device("meta"):
+        image = diffusers.AutoencoderKL(
+            block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4, down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+        )  # fmt: skip
+        theirs = {f"spatial_vae.module.{key}": value for key, value in image.state_dict().items()}
+        theirs |= {f"temporal_vae.{key}": torch.empty(shape) for key, shape in plain.temporal_shapes(128).items()}
+        theirs |= {"scale": torch.empty(1, 4, 1, 1, 1), "shift": torch.empty(1, 4, 1, 1, 1)}
+        ours = StackedAutoencoder(StackedAutoencoderConfig()).state_dict()
+    made = translate(theirs, vae_keys.RULES, ours)
+    assert {key: value.shape for key, value in made.items()} == {key: value.shape for key, value in ours.items()}
 
 
 def test_the_config_of_the_autoencoder_is_read_and_everything_else_refused_by_name(folder, tmp_path):
