@@ -46,7 +46,7 @@ class ConvLSTMSystemConfig:
 TINY = ConvLSTMSystemConfig(denoiser=ConvLSTMConfig(in_channels=48, dims=(8, 8), kernel=3))
 
 DEMO = Demo(
-    networks={"convlstm": ConvLSTMSystemConfig(denoiser=ConvLSTMConfig(in_channels=48, dims=(64, 64)))},
+    networks={"convlstm": ConvLSTMSystemConfig(denoiser=ConvLSTMConfig(in_channels=48, dims=(64, 64), kernel=3))},
     lessons=(Lesson(network="convlstm", stage="frames", share=0.6), Lesson(network="convlstm", stage="own frames", share=0.4)),
     settings=SHAPE, asks="beginning", latents=False,
 )  # fmt: skip

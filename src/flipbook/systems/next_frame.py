@@ -49,7 +49,7 @@ class NextFrameSystemConfig:
 TINY = NextFrameSystemConfig(denoiser=NextFrameConfig(context=2, dim=16, depth=1, num_heads=2))
 
 DEMO = Demo(
-    networks={"next-frame": NextFrameSystemConfig(denoiser=NextFrameConfig(dim=96, depth=2, num_heads=4))},
+    networks={"next-frame": NextFrameSystemConfig(denoiser=NextFrameConfig(context=2, dim=64, depth=1, num_heads=4))},
     lessons=(
         Lesson(network="next-frame", stage="frames", share=0.6, data={"fields": True}),
         Lesson(network="next-frame", stage="own frames", share=0.4, data={"fields": True}),
