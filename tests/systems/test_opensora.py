@@ -13,7 +13,7 @@ from autoencoder_peers import randomised
 from clips import batch
 from flipbook import systems
 from flipbook.autoencoders.stacked import StackedAutoencoder, StackedAutoencoderConfig
-from flipbook.conditions import FirstFrame, LastFrame, Size, Text, resolve
+from flipbook.conditions import FirstFrame, Frames, LastFrame, Size, Text, resolve
 from flipbook.denoisers.latte import Latte, LatteConfig
 from flipbook.denoisers.stdit import STDiT, STDiTConfig
 from flipbook.generate import generate, prepare, sample_latents, settle
@@ -317,15 +317,19 @@ def picture(seed):
 def test_given_pictures_come_out_bit_for_bit_at_level_zero_in_the_latent_frames_that_pack_them():
     system = awake()
     settings = settle(system, num_frames=10, height=16, width=16, num_inference_steps=2)
-    request = resolve((Text("a ball"), FirstFrame(picture(0)), LastFrame(picture(1))), settings.size, system.conditions)
+    asked = (Text("a ball"), FirstFrame(picture(0)), Frames({5: picture(2)}), LastFrame(picture(1)))
+    request = resolve(asked, settings.size, system.conditions)
     z = sample_latents(prepare(system, dtype="float32"), [request], settings, [1])
     with torch.no_grad():
-        for place, seed in ((0, 0), (3, 1)):
+        for place, seed in ((0, 0), (2, 2), (3, 1)):
             alone = system.autoencoder.encode(torch.from_numpy(picture(seed)).permute(2, 0, 1)[None, :, None] / 127.5 - 1)
             assert torch.equal(z[:, :, place], alone[:, :, 0])
     nothing = resolve((Text("a ball"),), settings.size, system.conditions)
     free = sample_latents(prepare(system, dtype="float32"), [nothing], settings, [1])
     assert (free - z)[:, :, 1].abs().max() > 1e-4
+    crowded = resolve((Text("a ball"), Frames({2: picture(0), 4: picture(1)})), settings.size, system.conditions)
+    with pytest.raises(ValueError, match="frame 4 and one before it are packed in one latent frame"):
+        sample_latents(prepare(system, dtype="float32"), [crowded], settings, [1])
 
 
 def test_masks_are_of_ten_kinds_and_hide_a_frame_always():
@@ -361,6 +365,8 @@ def test_the_rows_for_no_text_stand_for_it_in_guidance_and_in_training():
     assert torch.equal(doors["text"].tokens[1], none[:length])
     assert not torch.equal(doors["text"].tokens[0], none[:length])
     assert torch.equal(doors["null"].token_mask[0], doors["text"].token_mask[0])
+    assert doors["text"].token_mask[1].all()                                # all rows for no text are read
+    assert not doors["text"].token_mask[0].all()
     said = [resolve((Text("a red circle falls", "blue"),), size, system.conditions)]
     _, doors = branches(system.conditions, system, said, empty_inputs(size, (4, 1, 8, 8), [0]))
     assert not torch.equal(doors["null"].tokens[0, 0], none[0])
