@@ -177,7 +177,8 @@ import resource, sys
 sys.path.insert(0, "tests")
 from test_streaming import causal_system
 from flipbook.streaming import stream
-frames = sum(len(chunk) for chunk in stream(causal_system(), "a red circle falls", num_frames=int(sys.argv[1]), num_inference_steps=2))
+how = {"num_inference_steps": 1, "guidance_scale": 1.0}
+frames = sum(len(chunk) for chunk in stream(causal_system(), "a red circle falls", num_frames=int(sys.argv[1]), **how))
 print(frames, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
