@@ -122,7 +122,7 @@ def test_the_base_of_lavie_takes_autoencoder_and_text_from_beside(tmp_path, besi
 
 
 def stable_diffusion():
-    """A version 1 file: CLIP's own names for the text, a text 768 wide."""
+    """A version 1 file, with all that training leaves in one: CLIP's own names for the text, a text 768 wide."""
     from diffusers import UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -135,12 +135,16 @@ def stable_diffusion():
     )))  # fmt: skip
     file = translate(unet.state_dict(), inverted(single_file.unet_rules(2, 1, attends=(True, False))), None)
     file |= {f"{TEXT}transformer.text_model.{k.removeprefix('text_model.')}": v for k, v in text.state_dict().items()}
-    return unet, file | autoencoder()
+    left = {key: torch.ones(1) for key in (
+        "model_ema.decay", "betas", "alphas_cumprod", "sqrt_recip_alphas_cumprod", "log_one_minus_alphas_cumprod", "posterior_variance", "logvar",
+        "scale_factor", "lvlb_weights", "first_stage_model.loss.logvar",
+    )}  # fmt: skip
+    return unet, text, file | autoencoder() | left
 
 
 @torch.no_grad()
 def test_a_stable_diffusion_file_becomes_the_image_system_with_the_scheduler_beside_it(tmp_path, beside):
-    unet, file = stable_diffusion()
+    unet, text, file = stable_diffusion()
     system = load_single_file(written(file, tmp_path / "sd.safetensors"), beside=beside)
     x, tokens = torch.randn(1, 4, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.randn(1, 5, 768, generator=torch.Generator().manual_seed(1))
     from flipbook.nn.doors import Doors
@@ -150,7 +154,11 @@ def test_a_stable_diffusion_file_becomes_the_image_system_with_the_scheduler_bes
     (video,) = generate(system, "a red ball", **{**SETTINGS, "num_frames": 1})
     assert video.frames.shape == (1, 32, 32, 3)
     assert system.method == "stable-diffusion"
-    assert system.text_encoder.model.config.hidden_act == "quick_gelu"          # CLIP's own
+    tower, ids = system.text_encoder.model, torch.arange(5)[None]
+    assert tower.config.hidden_act == "quick_gelu"                              # CLIP's own
+    torch.testing.assert_close(tower(ids).last_hidden_state, text.eval()(ids).last_hidden_state, atol=1e-5, rtol=1e-5)
+    assert not tower.training
+    assert not any(p.requires_grad for p in tower.parameters())
 
 
 def test_what_no_file_holds_is_asked_for_by_name(tmp_path, beside):
@@ -192,7 +200,7 @@ def test_a_system_without_such_a_file_is_not_written_as_one():
 
 
 def test_the_command_line_takes_a_file_and_the_folder_beside_it(tmp_path, beside, capsys):
-    _, file = stable_diffusion()
+    *_, file = stable_diffusion()
     path = written(file, tmp_path / "sd.safetensors")
     assert model_folder(path) == path
     out = tmp_path / "clip.mp4"
