@@ -8,9 +8,10 @@ over the rate of a large matrix product, measured in the same minute.
 
 from __future__ import annotations
 
+import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+
+from flipbook.machine import cpu_flags
 
 Run = Callable[[], Any]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -99,3 +102,32 @@ def draw(*shape: int, seed: int = 1) -> Tensor:
 def difference(a: Tensor, b: Tensor) -> float:
     """Largest difference over the standard deviation of b."""
     return float((a.float() - b.float()).abs().max() / b.float().std())
+
+
+# ---------------------------------------------------------------- the table
+
+MEASURED = (
+    "ours, ms", "peer, ms", "times as fast (quartiles)", "bound", "GFLOP", "products, GFLOP/s", "share of the floor, ours / peer",
+    "difference from the peer in float32, ours / peer",
+)  # fmt: skip
+
+
+def head(*names: str) -> tuple[str, str]:
+    """The first two lines of a table whose rows begin with these columns and end as `row` makes them."""
+    return "| " + " | ".join((*names, *MEASURED)) + " |", "|---" * (len(names) + len(MEASURED)) + "|"
+
+
+def row(names: Sequence[str], result: Race, rate: float, flops: float | None, bound: Any, errors: tuple[float, float]) -> str:
+    """A line of the table.   rate, flops: of the floor; None: not counted.   bound: what is aimed at, if anything.   errors: ours, theirs."""
+    floor = "" if flops is None else f"{flops / rate / result.ours:.0%} / {flops / rate / result.theirs:.0%}"
+    cells = [
+        *names, f"{1000 * result.ours:.0f}", f"{1000 * result.theirs:.0f}", f"{result.ratio:.2f} ({result.low:.2f} to {result.high:.2f})",
+        f"{bound or ''}", "" if flops is None else f"{flops / 1e9:.1f}", f"{rate / 1e9:.0f}", floor, f"{errors[0]:.0e} / {errors[1]:.0e}",
+    ]  # fmt: skip
+    return "| " + " | ".join(cells) + " |"
+
+
+def facts(peer: str, *more: str) -> str:
+    """Versions and the machine, in a line above the table."""
+    told = ", ".join([f"torch {torch.__version__}", peer, f"{torch.get_num_threads()} thread(s)", *more, platform.machine()])
+    return f"{told}, AMX {'yes' if 'amx_bf16' in cpu_flags() else 'no'}; memory copies at {copy_rate() / 1e9:.0f} GB/s in the same minute"

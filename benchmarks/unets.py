@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import platform
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ from typing import Any
 
 import diffusers
 import torch
-from race import DTYPES, copy_rate, difference, draw, operations, product_rate, race, randomise
+from race import DTYPES, difference, draw, facts, head, operations, product_rate, race, randomise, row
 from tables import replace_table
 from torch import Tensor
 
@@ -33,7 +32,6 @@ from flipbook.interop.keys.unet_animatediff import MOTION
 from flipbook.interop.keys.unet_modelscope import MODELSCOPE
 from flipbook.interop.keys.unet_svd import SVD
 from flipbook.interop.schedulers import scheduler_plan
-from flipbook.machine import cpu_flags
 from flipbook.nn.doors import Doors
 from flipbook.samplers import sample_ddim
 
@@ -152,24 +150,13 @@ def compare(pair: Pair, work: str, dtypes: Sequence[str], rounds: int, compiled:
         result = race(lambda: pair.run_ours(ours, x), lambda: pair.run_theirs(theirs, x), rounds)
         rate = product_rate(dtype)
         flops = None if compiled else min(operations(lambda: pair.run_ours(ours, x)), operations(lambda: pair.run_theirs(theirs, x)))
-        floor = "" if flops is None else f"{flops / rate / result.ours:.0%} / {flops / rate / result.theirs:.0%}"
-        amount = "" if flops is None else f"{flops / 1e9:.1f}"
-        bound = BOUNDS.get((pair.name, work), {}).get(name)
-        cells = [
-            pair.name, work, name, "compiled" if compiled else "eager", f"{1000 * result.ours:.0f}", f"{1000 * result.theirs:.0f}",
-            f"{result.ratio:.2f} ({result.low:.2f} to {result.high:.2f})", f"{bound or ''}", amount, f"{rate / 1e9:.0f}", floor,
-            f"{errors[0]:.0e} / {errors[1]:.0e}",
-        ]  # fmt: skip
-        rows.append("| " + " | ".join(cells) + " |")
+        names = pair.name, work, name, "compiled" if compiled else "eager"
+        rows.append(row(names, result, rate, flops, BOUNDS.get((pair.name, work), {}).get(name), errors))
         print(rows[-1], flush=True)
     return rows
 
 
-HEAD = (
-    "| network | work | dtype | mode | ours, ms | peer, ms | times as fast (quartiles) | bound | GFLOP | products, GFLOP/s | share of the floor, ours / peer "
-    "| difference from the peer in float32, ours / peer |",
-    "|---|---|---|---|---|---|---|---|---|---|---|---|",
-)  # fmt: skip
+HEAD = head("network", "work", "dtype", "mode")
 
 
 def main() -> None:
@@ -185,11 +172,8 @@ def main() -> None:
     torch.set_num_threads(asked.threads)
     warnings.simplefilter("ignore")
     diffusers.logging.set_verbosity_error()
-    facts = (
-        f"torch {torch.__version__}, diffusers {diffusers.__version__}, {torch.get_num_threads()} thread(s), {platform.machine()}, "
-        f"AMX {'yes' if 'amx_bf16' in cpu_flags() else 'no'}; memory copies at {copy_rate() / 1e9:.0f} GB/s in the same minute"
-    )
-    print(facts, *HEAD, sep="\n", flush=True)
+    told = facts(f"diffusers {diffusers.__version__}")
+    print(told, *HEAD, sep="\n", flush=True)
     with torch.inference_mode():
         for build in (animatediff, modelscope, svd):
             if build.__name__ not in asked.only:
@@ -200,7 +184,7 @@ def main() -> None:
             if "loop" in asked.work and pair.name != "svd":
                 rows += compare(loops(pair), "loop", asked.dtype, max(3, asked.rounds // 2), asked.compiled)
             if asked.markdown:
-                replace_table(asked.markdown, pair.name + ("-compiled" if asked.compiled else ""), [facts, "", *HEAD, *rows], sys.argv)
+                replace_table(asked.markdown, pair.name + ("-compiled" if asked.compiled else ""), [told, "", *HEAD, *rows], sys.argv)
 
 
 if __name__ == "__main__":

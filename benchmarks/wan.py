@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import platform
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from typing import Any
 
 import diffusers
 import torch
-from race import DTYPES, copy_rate, difference, draw, operations, product_rate, race, randomise
+from race import DTYPES, difference, draw, facts, head, operations, product_rate, race, randomise, row
 from tables import replace_table
 from torch import Tensor
 
@@ -31,7 +30,6 @@ from flipbook.denoisers.wan import Wan
 from flipbook.generate import inference_copy
 from flipbook.interop.keys import autoencoder_wan, transformer_wan
 from flipbook.interop.keys_apply import translate
-from flipbook.machine import cpu_flags
 from flipbook.nn.doors import Doors
 
 BOUNDS = {
@@ -103,21 +101,12 @@ def compare(work: Work, names: list[str], rounds: int) -> list[str]:
         result = race(lambda: work.run_ours(ours), lambda: work.run_theirs(theirs), rounds)
         rate = product_rate(dtype)
         flops = min(operations(lambda: work.run_ours(ours)), operations(lambda: work.run_theirs(theirs)))
-        cells = [
-            work.name, name, f"{1000 * result.ours:.0f}", f"{1000 * result.theirs:.0f}", f"{result.ratio:.2f} ({result.low:.2f} to {result.high:.2f})",
-            f"{BOUNDS.get(work.name, {}).get(name, '')}", f"{flops / 1e9:.1f}", f"{rate / 1e9:.0f}",
-            f"{flops / rate / result.ours:.0%} / {flops / rate / result.theirs:.0%}", f"{errors[0]:.0e} / {errors[1]:.0e}",
-        ]  # fmt: skip
-        rows.append("| " + " | ".join(cells) + " |")
+        rows.append(row((work.name, name), result, rate, flops, BOUNDS.get(work.name, {}).get(name), errors))
         print(rows[-1], flush=True)
     return rows
 
 
-HEAD = (
-    "| work | dtype | ours, ms | peer, ms | times as fast (quartiles) | bound | GFLOP | products, GFLOP/s | share of the floor, ours / peer "
-    "| difference from the peer in float32, ours / peer |",
-    "|---|---|---|---|---|---|---|---|---|---|",
-)  # fmt: skip
+HEAD = head("work", "dtype")
 
 
 def main() -> None:
@@ -129,11 +118,8 @@ def main() -> None:
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     diffusers.logging.set_verbosity_error()
-    facts = (
-        f"torch {torch.__version__}, diffusers {diffusers.__version__}, {torch.get_num_threads()} thread(s), eager, {platform.machine()}, "
-        f"AMX {'yes' if 'amx_bf16' in cpu_flags() else 'no'}; memory copies at {copy_rate() / 1e9:.0f} GB/s in the same minute"
-    )
-    print(facts, *HEAD, sep="\n", flush=True)
+    told = facts(f"diffusers {diffusers.__version__}", "eager")
+    print(told, *HEAD, sep="\n", flush=True)
     rows: list[str] = []
     with torch.inference_mode():
         if "denoiser" in asked.only:
@@ -143,7 +129,7 @@ def main() -> None:
             for work in autoencoder():
                 rows += compare(work, asked.dtype, asked.rounds)
     if asked.markdown:
-        replace_table(asked.markdown, "wan", [facts, "", *HEAD, *rows], sys.argv)
+        replace_table(asked.markdown, "wan", [told, "", *HEAD, *rows], sys.argv)
 
 
 if __name__ == "__main__":
