@@ -21,7 +21,7 @@ from flipbook.autoencoders.rescue import SUFFIX, kept_while_decoding, read_laten
 from flipbook.autoencoders.tiling import decode_in_chunks
 from flipbook.candidates import best, candidate_seeds, denoising_error
 from flipbook.conditions import Condition, Inputs, Request, Size, as_requests, branches, empty_inputs, resolve, to_json
-from flipbook.guidance import guide
+from flipbook.guidance import Remembered, guide, remembered
 from flipbook.hints import nearest
 from flipbook.interop.folder import card_hash, weights_hash
 from flipbook.nn.doors import Doors
@@ -259,22 +259,23 @@ def sample_latents(
         return _best_latents(ready, requests, settings, seeds, on_step)
     system, device = ready.system, ready.device
     latent = latent_shape(system, settings.size)  # (C, T, h, w)
-    inputs, told = _told(ready, requests, settings, seeds)
+    last = remembered(system.denoiser)
+    inputs, told = _told(ready, requests, settings, seeds, last)
     matrix = level_matrix(system, settings, inputs)
     denoise = guide(
         told, system.guidance_list(told, settings.guidance_scale, latent[1]),
         interval=settings.guidance_interval, rescale=settings.guidance_rescale, process=system.process,
     )  # fmt: skip
-    noise = NoiseSource(latent, seeds)
+    noise, hook = NoiseSource(latent, seeds), system.x0_hook if last is None else last.after(system.x0_hook)
     x = first_state(system, inputs, matrix[0], noise().to(device))
     return SAMPLERS[settings.sampler](
         denoise, x, system.process.path, matrix,
-        noise=noise, on_step=on_step, x0_hook=system.x0_hook, **system.sampler_options.get(settings.sampler, {}),
+        noise=noise, on_step=on_step, x0_hook=hook, **system.sampler_options.get(settings.sampler, {}),
     )  # fmt: skip
 
 
 def _told(
-    ready: Prepared, requests: Sequence[Request], settings: Settings, seeds: Sequence[int]
+    ready: Prepared, requests: Sequence[Request], settings: Settings, seeds: Sequence[int], last: Remembered | None = None
 ) -> tuple[Inputs, dict[str, Denoise]]:
     """What requests put into the clip itself, and the denoiser told nothing, then more and more, up to all they say."""
     system, device = ready.system, ready.device
@@ -288,7 +289,8 @@ def _told(
         how |= constant.to_network()
 
         def network(x: Tensor, t: Tensor) -> Tensor:
-            return ready.net(x.to(ready.dtype), t, constant, **frames_door, **how).float()
+            now = constant if last is None else last.told(constant, ready.dtype)
+            return ready.net(x.to(ready.dtype), t, now, **frames_door, **how).float()
 
         return system.process.denoiser(network)
 

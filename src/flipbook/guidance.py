@@ -14,10 +14,12 @@ What steers a sample without another condition is in `steering.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from flipbook.nn.doors import Doors
 from flipbook.process import Process, expand_t
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
@@ -79,6 +81,34 @@ def guide(
         return guided
 
     return denoise
+
+
+class Remembered:
+    """What a run last thought of the clean clip, for networks that read it (self-conditioning, arXiv:2208.04202). A run begins with a new one.
+
+    All branches of the guidance list read the one guided estimate.
+    """
+
+    def __init__(self) -> None:
+        self.x0: Tensor | None = None
+
+    def after(self, hook: Callable[[Tensor, int], Tensor] | None) -> Callable[[Tensor, int], Tensor]:
+        """An x0 hook that does what `hook` does, and remembers what comes of it."""
+
+        def remember(x0: Tensor, step: int) -> Tensor:
+            self.x0 = x0 if hook is None else hook(x0, step)
+            return self.x0
+
+        return remember
+
+    def told(self, doors: Doors, dtype: torch.dtype) -> Doors:
+        """Doors with the estimate, once there is one."""
+        return doors if self.x0 is None else doors.with_(estimate=self.x0.to(dtype))
+
+
+def remembered(net: Any) -> Remembered | None:
+    """The memory of a run of a network that reads its own last estimate; None for one that does not."""
+    return Remembered() if getattr(getattr(net, "config", None), "self_conditioned", False) else None
 
 
 def oscillating(times: Tensor, *, high: float = 15.0, low: float = 1.0, constant: int = 5) -> Callable[[Tensor], Tensor]:

@@ -247,3 +247,65 @@ def test_sampling_begins_with_noise_alone():
     assert float(system.process.path.alpha(system.levels(2, 2)[0, 0])) == 0.0
     request = resolve((Text("a ball"),), settings.size, system.conditions)
     assert torch.isfinite(sample_latents(prepare(system, dtype="float32"), [request], settings, [1])).all()
+
+
+def heard(system, monkeypatch):
+    """What the denoiser was told of its own estimate, call by call, and what it answered."""
+    calls, real = [], WALT.forward
+
+    def forward(net, x, t, doors=None, **told):
+        out = real(net, x, t, doors, **told)
+        calls.append((x, t, doors.estimate, out, torch.is_grad_enabled()))
+        return out
+
+    monkeypatch.setattr(WALT, "forward", forward)
+    return calls
+
+
+def test_no_estimate_is_an_estimate_of_zeros_and_another_one_matters(net):
+    told = randomised(WALT(replace(SMALL, self_conditioned=True)))
+    x, t, doors = inputs()
+    out = told(x, t, doors)
+    torch.testing.assert_close(told(x, t, doors.with_(estimate=torch.zeros_like(x))), out)
+    assert (told(x, t, doors.with_(estimate=x)) - out).abs().max() > 1e-3
+    with pytest.raises(ValueError, match="estimate=None"):
+        net(x, t, doors.with_(estimate=x))
+
+
+def test_training_tells_some_rows_their_own_first_answer_without_a_gradient(monkeypatch):
+    system = awake()
+    calls = heard(system, monkeypatch)
+    o = build_objective("conditioned", system, {"estimate": 0.5, "drop_text": 0.0})
+    o.loss(batch(frames=9), SEEDS)
+    (x, t, nothing, first, learns), (_, _, estimate, _, again) = calls
+    assert nothing is None
+    assert (learns, again) == (False, True)
+    rows = estimate.flatten(1).any(1)
+    assert rows.any()
+    assert not rows.all()
+    torch.testing.assert_close(estimate[rows], system.process.to_x0(first, x, t)[rows])
+    calls.clear()
+    build_objective("conditioned", system, {}).loss(batch(frames=9), SEEDS)
+    assert len(calls) == 1
+    with pytest.raises(ValueError, match=r"estimate=0, or self_conditioned"):
+        build_objective("conditioned", systems.build("thumb", tiny=True), {"estimate": 0.5})
+
+
+@pytest.mark.parametrize("path", ["generate", "stage"])
+def test_every_step_but_the_first_is_told_what_the_last_one_thought_in_all_branches(monkeypatch, path):
+    system, thoughts = awake(), []
+    calls = heard(system, monkeypatch)
+    system.x0_hook = lambda x0, step: (thoughts.append(x0.clone()), x0)[1]
+    size = {"num_frames": 5, "height": 16, "width": 16, "num_inference_steps": 3, "guidance_scale": 2.0}
+    if path == "generate":
+        settings = settle(system, **size)
+        sample_latents(prepare(system, dtype="float32"), [resolve((Text("a ball"),), settings.size, system.conditions)], settings, [1])
+    else:
+        sample_stage(system, [(Text("a ball"),)], fps=8.0, seeds=[1], **size)
+    assert len(calls) == 6                                                  # two branches, three steps
+    told = [estimate for _, _, estimate, _, _ in calls]
+    assert told[0] is None
+    assert told[1] is None
+    for step in (1, 2):
+        assert torch.equal(told[2 * step], thoughts[step - 1])
+        assert torch.equal(told[2 * step + 1], thoughts[step - 1])

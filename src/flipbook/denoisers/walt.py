@@ -44,6 +44,7 @@ class WALTConfig:
     """Sizes of a network of latents with 16 x 16 cells in 5 frames.
 
     channel_door: channels that the `channels` door adds: what is known of the clip.   told: the `vector` door is the level of that.
+    self_conditioned: it reads what it said of the clean clip in the step before (arXiv:2208.04202).
     windows:      frames, rows and columns of a window, of the layers in turn; those that are one frame high read the text.
     places:       frames, rows and columns of the clips of training; in longer and larger ones places stand closer.
     rank:         of each layer's own part of the modulation.
@@ -52,6 +53,7 @@ class WALTConfig:
     in_channels: int = 8
     channel_door: int = 0
     told: bool = False
+    self_conditioned: bool = False
     text_dim: int = 4096
     dim: int = 1024
     depth: int = 24
@@ -86,7 +88,7 @@ class WALT(TextTransformer):
         self.vector = VectorEmbedding(Scalars(names=("level",), silent=False), c.dim) if c.told else None
         self.modulation = nn.Linear(c.dim, 6 * c.dim)
         self.text = text_rows(c.text_dim, c.dim)
-        self.embed = PatchEmbed(c.in_channels + c.channel_door, c.dim, c.patch)
+        self.embed = PatchEmbed((1 + c.self_conditioned) * c.in_channels + c.channel_door, c.dim, c.patch)
         self.positions = nn.ModuleList(LearnedPlaces(n, c.dim) for n in c.places)
         self.blocks = nn.ModuleList(Block(c, Window(*c.windows[i % len(c.windows)])) for i in range(c.depth))
         self.head = Head(c.dim, c.in_channels, c.patch, eps=c.eps)
@@ -111,17 +113,20 @@ class WALT(TextTransformer):
     ) -> Tensor:
         """The network's prediction, same shape as x. Any T; H and W are multiples of `config.patch`. Text is needed.
 
-        The `channels` door, if the network has one: without it zeros, nothing is known.
+        The `channels` door, if the network has one: without it zeros, nothing is known; so it is with `estimate`.
         Raises ValueError if H or W is no multiple, without text, for a `cache`, and for what comes by a door that the network has not.
         """
         c, doors = self.config, doors or Doors()
         b, _, frames, height, width = x.shape
-        closed = (*(() if c.channel_door else ("channels",)), *(() if c.told else ("vector",)))
+        closed = [name for name, there in (("channels", c.channel_door), ("vector", c.told), ("estimate", c.self_conditioned)) if not there]
         check_call(x, c.patch, doors, cache, text=True, closed=closed)
         rows, columns = height // c.patch, width // c.patch
         if c.channel_door:
             beside = x.new_zeros(b, c.channel_door, frames, height, width) if doors.channels is None else doors.channels
             x = torch.cat([x, beside], dim=1)
+        if c.self_conditioned:
+            estimate = x.new_zeros(b, c.in_channels, frames, height, width) if doors.estimate is None else doors.estimate
+            x = torch.cat([x, estimate], dim=1)
         frame_index = frame_numbers(frame_index, x)
         if frames == 1:
             image_only = torch.ones(b, 1, dtype=torch.bool, device=x.device)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flipbook.conditions import Request, Size, branches, empty_inputs
-from flipbook.guidance import guide
+from flipbook.guidance import guide, remembered
 from flipbook.nn.doors import Doors
 from flipbook.process.matrix import from_strength, noise_levels
 from flipbook.process.noise import NoiseSource
@@ -57,9 +57,13 @@ def sample_stage(
     matrix = from_strength(matrix, strength)
     index = torch.arange(len(ends), dtype=torch.float32, device=device) if system.index_fps is None else ends * system.index_fps / fps
 
+    last = remembered(system.denoiser)
+
     def branch(doors: Doors) -> Denoise:
         constant = system.denoiser.prepare(doors.to(device, torch.float32))
-        return system.process.denoiser(system.denoiser, constant, frame_is_given=inputs.is_given, frame_index=index.expand(batch, -1), **constant.to_network())
+        door = {"frame_is_given": inputs.is_given, "frame_index": index.expand(batch, -1), **constant.to_network()}
+        net = system.denoiser
+        return system.process.denoiser(lambda x, t: net(x, t, constant if last is None else last.told(constant, torch.float32), **door))
 
     weights = system.guidance_list(doors, guidance_scale, len(ends))
     denoise = guide({name: branch(d) for name, d in doors.items()}, weights, process=system.process)
@@ -72,7 +76,7 @@ def sample_stage(
         x = x * expand_t(torch.hypot(path.alpha(t), path.sigma(t)) / path.sigma(t).clamp(min=1e-9), x)
     x = torch.where(inputs.is_given[:, None, :, None, None], inputs.given, x)                   # they hold their noise already
     z = SAMPLERS[sampler](
-        denoise, x, path, matrix, noise=noise, x0_hook=system.x0_hook,
+        denoise, x, path, matrix, noise=noise, x0_hook=system.x0_hook if last is None else last.after(system.x0_hook),
         on_step=None if progress is None else lambda i, *_: progress(i + 1, steps),
         **system.sampler_options.get(sampler, {}),
     )  # fmt: skip

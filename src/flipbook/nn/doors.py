@@ -21,6 +21,7 @@ class Doors:
     vector:      (B, V) added to the time embedding: fps, motion strength, class.
     channels:    (B, C', T, H, W) concatenated to the input: depth, sketch, masked frames.
     residuals:   feature maps added inside the network, outermost first.
+    estimate:    (B, C, T, H, W) what was last thought of the clean clip, for networks that go on from it; None: nothing yet.
     frame_attends: (B, T, T) bool, which frames may see which, for networks that are told so: a branch of guidance may part them.
     keys_values: per cross-attention layer, keys and values of `tokens`, then of `picture_tokens`, computed once by `net.prepare`.
     """
@@ -31,6 +32,7 @@ class Doors:
     vector: Tensor | None = None
     channels: Tensor | None = None
     residuals: Sequence[Tensor] = ()
+    estimate: Tensor | None = None
     frame_attends: Tensor | None = None
     keys_values: Sequence[tuple[Tensor, Tensor]] | None = field(default=None, repr=False)
 
@@ -57,6 +59,7 @@ class Doors:
             vector=pick(self.vector),
             channels=pick(self.channels),
             residuals=tuple(r[rows] for r in self.residuals),
+            estimate=pick(self.estimate),
             frame_attends=pick(self.frame_attends),
             keys_values=None if self.keys_values is None else tuple((k[rows], v[rows]) for k, v in self.keys_values),
         )
@@ -77,6 +80,7 @@ class Doors:
             vector=move(self.vector),
             channels=move(self.channels),
             residuals=tuple(r.to(device, dtype) for r in self.residuals),
+            estimate=move(self.estimate),
             frame_attends=move(self.frame_attends),
             keys_values=None
             if self.keys_values is None

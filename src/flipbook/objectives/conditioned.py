@@ -48,6 +48,7 @@ class ConditionedOptions:
     shown:   the network is told how one frame of the clip looks (`Shown`), but for a tenth of the rows.
     animate: the network is told the clip's first frame, noised, and how much moves (Stable Video Diffusion), but for a tenth of the rows.
     motion_free: share of clips whose frames are kept apart as stills are, so that guidance has a branch without motion (arXiv:2312.04557).
+    estimate: share of rows in which the network is told its own first answer, as in sampling (self-conditioning, arXiv:2208.04202).
     form:    how stills ride along.   stills: so many of them for each clip; 0: clips alone.
     still_ranks: with "ranks", how many of the processes see stills.
     times:   noise levels are drawn from this range; an expert for the low ones ends below 1 (Show-1's last stage).
@@ -63,6 +64,7 @@ class ConditionedOptions:
     shown: bool = False
     animate: bool = False
     motion_free: float = 0.0
+    estimate: float = 0.0
     form: Form = "append"
     stills: int = 0
     still_ranks: int = 1
@@ -88,7 +90,7 @@ class Rows:
 
     z0, eps, x:  (N, C, T, h, w) clean, noise, and what the network sees.   t: (N, T).
     is_given:    (N, T) bool, frames that stand in x as known.   index: (N, T).   counts: (N, T) bool, frames that the loss counts.
-    still:       (N, T) bool, the image-only switch.
+    still:       (N, T) bool, the image-only switch.   again: (N, T) bool, rows that are told the network's own first answer.
     """
 
     z0: Tensor
@@ -99,6 +101,7 @@ class Rows:
     index: Tensor
     counts: Tensor
     still: Tensor
+    again: Tensor
     doors: Doors = field(default_factory=Doors)
 
 
@@ -118,6 +121,8 @@ class Conditioned:
                 "Start it with torchrun, or try form='separate'."
             )
         self._has_switch = "image_only" in inspect.signature(system.denoiser.forward).parameters
+        if options.estimate and not getattr(system.denoiser.config, "self_conditioned", False):
+            raise ValueError(f"this {type(system.denoiser).__name__} reads no estimate of its own. Try estimate=0, or self_conditioned in its config.")
         if options.motion_free and not self._has_switch:
             raise ValueError(f"{type(system.denoiser).__name__} cannot keep the frames of a clip apart. Try motion_free=0.")
         if options.stills and options.form == "append" and not self._has_switch:
@@ -186,6 +191,7 @@ class Conditioned:
             moves = [batch.extra[row].get("motion") if batch.extra else None for row in chosen]
             requests = [(*request, *animated(clip, move, chance)) for request, clip, move, chance in zip(requests, video, moves, chances, strict=True)]
         apart = [bool(options.motion_free) and torch.rand((), generator=chance).item() < options.motion_free for chance in chances]
+        again = [bool(options.estimate) and torch.rand((), generator=chance).item() < options.estimate for chance in chances]
         size = Size(num_frames=video.shape[2], fps=float(batch.fps[chosen[0]]), height=video.shape[3], width=video.shape[4])
         fps = [float(batch.fps[row]) for row in chosen]
         inputs = entered(system, requests, size, z0.shape[1:], [seeds[row] for row in chosen], fps, silent, z0.device)
@@ -201,14 +207,22 @@ class Conditioned:
         return Rows(
             z0=z0, eps=eps, x=x, t=frame_t, is_given=inputs.is_given, index=index.to(z0.device), counts=hidden,
             still=torch.full_like(inputs.is_given, still) | z0.new_tensor(apart, dtype=torch.bool)[:, None], doors=inputs.doors,
+            again=z0.new_tensor(again, dtype=torch.bool)[:, None].expand_as(inputs.is_given),
         )  # fmt: skip
 
     def predict(self, rows: Rows, x: Tensor | None = None, t: Tensor | None = None, doors: Doors | None = None) -> Tensor:
         """The network's answer for rows, or for other states and levels of the same rows."""
-        x, t = rows.x if x is None else x, rows.t if t is None else t
+        x, t, doors = rows.x if x is None else x, rows.t if t is None else t, rows.doors if doors is None else doors
+        if rows.again.any():
+            with torch.no_grad():
+                first = self.system.process.to_x0(self._asked(rows, x, t, doors), x, t)
+            doors = doors.with_(estimate=first * rows.again[:, None, :, None, None])
+        return self._asked(rows, x, t, doors)
+
+    def _asked(self, rows: Rows, x: Tensor, t: Tensor, doors: Doors) -> Tensor:
         switch = {"image_only": rows.still} if self._has_switch and rows.still.any() else {}
         return self.system.denoiser(
-            self.system.process.network_input(x, t), self.system.process.network_time(t), rows.doors if doors is None else doors,
+            self.system.process.network_input(x, t), self.system.process.network_time(t), doors,
             frame_is_given=rows.is_given, frame_index=rows.index, **switch,
         ).float()  # fmt: skip
 

@@ -34,11 +34,11 @@ CARD = Card(
         "the transformer: windows of one frame and of space and time by turns, text within frames alone, thin modulation, normalised queries and keys",
         "images and clips through one causal autoencoder and one network, whose tokens of space and time read themselves alone in images",
         "one or two latent frames told by mask and channels: the same network goes on from a clip",
+        "self-conditioning: nine times of ten the network is told its own first answer in training, and its last one in sampling",
         "the cascade: two networks of larger pictures, told the smaller clip at a level of noise",
     ),
     leaves_out=(
         "the tokenizer of MAGVIT-v2: an autoencoder of Wan's shape, as strictly causal, with 8 channels",
-        "self-conditioning",
         "relative places by learned tables: queries and keys turn with places instead", "T5: sentences are read by an encoder that learns with the system",
         "no weights were published, so none can be read; sizes that the paper does not print are our choice",
     ),
@@ -58,11 +58,12 @@ STAGES = (
     ),
     Stage(
         name="base", trains=_ALL, data="captioned clips of 17 frames and images; of a part of the clips one or two latent frames are known",
-        parts=("denoiser", "text_encoder"), options={"form": "separate", "stills": 1, "known": {"take": "first", "counts": (1, 2), "share": 0.3}},
+        parts=("denoiser", "text_encoder"),
+        options={"form": "separate", "stills": 1, "known": {"take": "first", "counts": (1, 2), "share": 0.3}, "estimate": 0.9},
     ),
     Stage(
         name="upsampler", trains=_ALL, data="captioned clips, and two times smaller ones at a level of noise", parts=("denoiser", "text_encoder"),
-        options={"known": {"take": "small", "factor": 2, "levels": (0.0, 0.3)}},
+        options={"known": {"take": "small", "factor": 2, "levels": (0.0, 0.3)}, "estimate": 0.9},
     ),
 )  # fmt: skip
 
@@ -93,7 +94,7 @@ class WALTSystemConfig:
     def network(self) -> WALTConfig:
         """The denoiser with what its kind is told: known frames and their mask, or the smaller clip and its level."""
         base = self.kind == "base"
-        return replace(self.denoiser, channel_door=self.denoiser.in_channels + base, told=not base)
+        return replace(self.denoiser, channel_door=self.denoiser.in_channels + base, told=not base, self_conditioned=True)
 
 
 TINY = WALTSystemConfig(
