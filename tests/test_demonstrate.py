@@ -156,3 +156,13 @@ def test_demonstrations_predict_v_on_their_systems_own_path():
 
     path = VP(beta_start=0.0015, beta_end=0.0155)
     assert in_v(Process(path, "eps")) == Process(path, "v")
+
+
+def test_what_is_made_behind_a_given_beginning_is_enough_to_be_measured():
+    """Of the world's own clips, what follows the given frames shows colour, shape and motion."""
+    from flipbook.data.world import from_scene, scene_from_caption
+    from flipbook.systems.demo import BEGINNING, SHAPE
+
+    whole = [from_scene(scene_from_caption(s, 3), height=32, width=32, frames=range(0, 2 * SHAPE["num_frames"], 2)).frames for s in SHOWN]
+    right = measure([Video(frames[BEGINNING:], fps=4.0) for frames in whole], SHOWN)
+    assert {key: right[key] for key in ("colour", "shape", "motion", "steady")} == dict.fromkeys(("colour", "shape", "motion", "steady"), 1.0)

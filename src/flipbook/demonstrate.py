@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -168,10 +169,11 @@ def _made(name: str, demo: Demo, trained: Mapping[str, Path], folder: Path, seed
     told(f"{name}: sampling")
     videos, sentences = _cascaded(demo, trained, folder, seed) if demo.cascade else _sampled(demo, trained, seed)
     titles = [sentence or "(nothing is asked)" for sentence in sentences]
+    made = [replace(video, frames=video.frames[BEGINNING if demo.asks == "beginning" else 0 :]) for video in videos]      # what was given is not measured
     shown = videos[: len(SHOWN)]
     videos[0].write(folder / "video.mp4")
     write_sheet(contact_sheet(shown, titles=titles[: len(shown)]), folder / "sheet.png")
-    return {"video": "video.mp4", "sheet": "sheet.png", "shown": titles[: len(shown)], "measured": measure(videos, sentences)}
+    return {"video": "video.mp4", "sheet": "sheet.png", "shown": titles[: len(shown)], "measured": measure(made, sentences)}
 
 
 def _sampled(demo: Demo, trained: Mapping[str, Path], seed: int) -> tuple[list[Video], list[str]]:

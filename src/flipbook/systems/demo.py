@@ -38,7 +38,7 @@ SHAPE: dict[str, Any] = {"num_frames": 8, "fps": 4.0, "height": 32, "width": 32}
 
 GUIDED = {**SHAPE, "guidance_scale": 3.0, "num_inference_steps": 20}
 
-BEGINNING = 4
+BEGINNING = 2
 Asks = Literal["sentence", "picture", "beginning", "nothing"]
 
 
