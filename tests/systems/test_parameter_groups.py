@@ -8,11 +8,19 @@ import pytest
 import torch
 
 from flipbook import systems
+from flipbook.denoisers.unet import UNet
 from flipbook.nn.doors import Doors
 from flipbook.systems.parameter_groups import GROUPS, groups_of, names, train_only
 
-TRANSFORMERS = {"gentron", "latte", "opensora", "videogpt", "walt", "wan"}       # trained whole: one group holds all their layers
-NAMES = tuple(name for name in systems.SYSTEMS if name not in TRANSFORMERS and hasattr(importlib.import_module(systems.SYSTEMS[name]), "CARD"))
+
+def is_unet(name: str) -> bool:
+    """Only U-Nets are trained by groups of inserts; other networks are trained whole, or say themselves what of them looks along time."""
+    module = importlib.import_module(systems.SYSTEMS[name])
+    with torch.device("meta"):
+        return hasattr(module, "CARD") and isinstance(module.build(module.TINY).denoiser, UNet)
+
+
+NAMES = tuple(filter(is_unet, systems.SYSTEMS))
 
 
 def one_step(net: torch.nn.Module) -> None:
