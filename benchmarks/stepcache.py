@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 import flipbook
-from flipbook.generate import generate, prepare
+from flipbook.generate import generate
+from flipbook.sampling import prepare
 
 SENTENCES = (
     "a red circle moves right on a black background", "a large blue square falls on a cloudy background",

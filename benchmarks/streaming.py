@@ -23,10 +23,11 @@ import numpy as np
 
 import flipbook
 from flipbook.conditions import Frames, Text
-from flipbook.generate import Prepared, generate, prepare
+from flipbook.generate import generate
 from flipbook.metrics.probes.base import Footage
 from flipbook.metrics.probes.drift import drift_report
 from flipbook.metrics.probes.flicker import flicker
+from flipbook.sampling import Prepared, prepare
 from flipbook.streaming import causal, stream
 from flipbook.video import Video, contact_sheet
 

@@ -26,7 +26,6 @@ from tables import replace_table
 from torch import Tensor
 
 from flipbook.denoisers.unet import UNet
-from flipbook.generate import inference_copy
 from flipbook.guidance import guide
 from flipbook.interop.keys.unet_animatediff import MOTION
 from flipbook.interop.keys.unet_modelscope import MODELSCOPE
@@ -34,6 +33,7 @@ from flipbook.interop.keys.unet_svd import SVD
 from flipbook.interop.schedulers import scheduler_plan
 from flipbook.nn.doors import Doors
 from flipbook.samplers import sample_ddim
+from flipbook.sampling import inference_copy
 
 FRAMES, SIDE, STEPS, SCALE, TEXT = 8, 16, 10, 7.5, 256
 SIZES = {"block_out_channels": (64, 128, 256, 256), "layers_per_block": 1, "cross_attention_dim": TEXT}

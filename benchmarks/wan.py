@@ -27,10 +27,10 @@ from torch import Tensor
 
 from flipbook.autoencoders.wan import WanAutoencoder
 from flipbook.denoisers.wan import Wan
-from flipbook.generate import inference_copy
 from flipbook.interop.keys import autoencoder_wan, transformer_wan
 from flipbook.interop.keys_apply import translate
 from flipbook.nn.doors import Doors
+from flipbook.sampling import inference_copy
 
 BOUNDS = {
     "denoiser, 40 words": {"float32": 1.25, "bfloat16": 1.8}, "encode": {"float32": 1.0, "bfloat16": 1.0}, "decode": {"float32": 1.0, "bfloat16": 1.0},

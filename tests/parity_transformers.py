@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from flipbook.conditions import Condition, FirstFrame, Text, resolve
-from flipbook.generate import prepare, sample_latents, settle
 from flipbook.interop.folder import from_pretrained
 from flipbook.interop.public import read_network
 from flipbook.nn.doors import Doors
 from flipbook.process.noise import initial_noise
+from flipbook.sampling import prepare, sample_latents, settle
 from interop import opensora_plain
 from latte_folders import write_latte
 from wan_folders import write_wan

@@ -74,7 +74,7 @@ def test_one_candidate_is_the_video_without_candidates(tiny):
 def test_the_video_kept_is_one_of_the_candidates_and_has_the_smallest_error(tiny, monkeypatch):
     text, seeds = "a red circle moves right on a black background", candidate_seeds(3, 3)
     each = generate(tiny, [text] * 3, seed=seeds, batch_size=3, **SETTINGS)
-    import flipbook.generate as module
+    import flipbook.sampling as module
 
     errors = []
     monkeypatch.setattr(module, "denoising_error", lambda *a: errors.append(denoising_error(*a)) or errors[-1])

@@ -105,13 +105,14 @@ def test_generate_passes_every_setting_on(run):
     code, out, err = run(
         "generate", "a red circle", "--model", "model", "--num-frames", "3", "--fps", "12", "--height", "48",
         "--width", "16", "--num-inference-steps", "2", "--guidance-scale", "2.5", "--negative-prompt", "blue",
-        "--sampler", "heun", "--dtype", "float32", "--output", "a.mkv", "--json",
+        "--sampler", "heun", "--best-of", "2", "--dtype", "float32", "--output", "a.mkv", "--json",
     )  # fmt: skip
     assert code == 0, err
     recipe = read_recipe(json.loads(out)[0]["path"])
     assert recipe["settings"] == {
         "num_frames": 3, "fps": 12.0, "height": 48, "width": 16, "sampler": "heun", "num_inference_steps": 2,
-        "guidance_scale": 2.5, "guidance_interval": None, "guidance_rescale": 0.0, "step_cache": None, "dtype": "float32", "compile": False,
+        "guidance_scale": 2.5, "guidance_interval": None, "guidance_rescale": 0.0, "step_cache": None, "best_of": 2,
+        "dtype": "float32", "compile": False,
     }  # fmt: skip
     assert recipe["conditions"] == [{"kind": "Text", "prompt": "a red circle", "negative_prompt": "blue"}]
     video = Video.read("a.mkv")

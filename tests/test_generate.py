@@ -24,9 +24,10 @@ from flipbook.conditions import (
     resolve,
     to_json,
 )
-from flipbook.generate import Prepared, Settings, generate, prepare, sample, settle
+from flipbook.generate import generate, sample
 from flipbook.interop.folder import weights_hash
 from flipbook.model import Model, UnknownWords
+from flipbook.sampling import Prepared, Settings, prepare, settle
 from tiny import tiny_system
 
 PROMPT = "a red circle moves right"

@@ -10,9 +10,9 @@ import torch
 
 from flipbook.conditions import TEXT_AND_FRAMES, FirstFrame, Text, resolve
 from flipbook.conditions.recipe import empty_inputs
-from flipbook.generate import Prepared, first_state, frame_index, prepare, sample_latents, settle
 from flipbook.process.path import RectifiedFlow
 from flipbook.process.vp import VP
+from flipbook.sampling import Prepared, first_state, frame_index, prepare, sample_latents, settle
 from tiny import tiny_system
 
 PROMPT = "a red circle moves right"

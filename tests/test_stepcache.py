@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from flipbook import systems
-from flipbook.generate import generate, prepare
+from flipbook.generate import generate
+from flipbook.sampling import prepare
 from flipbook.stepcache import StepCache
 
 SENTENCE = "a red circle moves right on a black background"
@@ -95,7 +96,7 @@ def test_threshold_zero_is_the_exact_run(ready):
 
 def test_a_higher_threshold_skips_more_and_is_farther_from_the_exact_run(ready, monkeypatch):
     caches: list[StepCache] = []
-    monkeypatch.setattr("flipbook.generate.StepCache", lambda threshold: caches.append(StepCache(threshold)) or caches[-1])
+    monkeypatch.setattr("flipbook.sampling.StepCache", lambda threshold: caches.append(StepCache(threshold)) or caches[-1])
     exact, error, share = frames(ready), [], []
     for threshold in (0.05, 0.6):
         caches.clear()
@@ -109,7 +110,7 @@ def test_a_higher_threshold_skips_more_and_is_farther_from_the_exact_run(ready, 
 def test_each_branch_of_guidance_remembers_for_itself(ready, monkeypatch):
     """A cache that both branches shared would answer one with what the other asked."""
     caches: list[StepCache] = []
-    monkeypatch.setattr("flipbook.generate.StepCache", lambda threshold: caches.append(StepCache(threshold)) or caches[-1])
+    monkeypatch.setattr("flipbook.sampling.StepCache", lambda threshold: caches.append(StepCache(threshold)) or caches[-1])
     frames(ready, step_cache=0.3, guidance_scale=3.0)
     assert sum(cache.ran > 0 for cache in caches) == 2
 

@@ -12,7 +12,7 @@ import torch
 
 from flipbook import streaming
 from flipbook.conditions import TEXT_AND_DRAFT, Draft, FirstFrame, Frames, LastFrame, Text, resolve
-from flipbook.generate import generate, prepare, sample_latents, settle
+from flipbook.generate import generate
 from flipbook.interop.folder import from_pretrained, save_pretrained
 from flipbook.long.streaming import Streaming
 from flipbook.nn.attention import block_causal
@@ -20,6 +20,7 @@ from flipbook.nn.doors import Doors
 from flipbook.process.matrix import autoregressive_levels
 from flipbook.process.noise import NoiseSource
 from flipbook.samplers import sample_euler
+from flipbook.sampling import prepare, sample_latents, settle
 from flipbook.streaming import stream, stream_latents
 from tiny import tiny_system
 

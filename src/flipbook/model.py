@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from flipbook.conditions import Condition, FirstFrame, Text, as_requests, text_of
-from flipbook.generate import Prepared, generate, prepare
+from flipbook.generate import generate
 from flipbook.interop.folder import card_hash, from_pretrained, model_folder, save_pretrained, weights_hash
+from flipbook.sampling import Prepared, prepare
 from flipbook.systems.base import System
 from flipbook.video import Video
 

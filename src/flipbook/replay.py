@@ -13,8 +13,9 @@ import torch
 
 from flipbook import machine
 from flipbook.conditions import from_json
-from flipbook.generate import Settings, frames_hash, generate, prepare
+from flipbook.generate import frames_hash, generate
 from flipbook.interop.folder import from_pretrained, model_folder
+from flipbook.sampling import Settings, prepare
 from flipbook.video import Video, VideoError, read_recipe
 
 RECIPE_KEYS = ("model", "conditions", "settings", "seed", "versions", "machine", "frames_sha256")

@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 
 from flipbook.conditions import Condition, Inputs, Request, as_requests, branches, empty_inputs, pictures_of, resolve
-from flipbook.generate import Prepared, Settings, first_state, latent_shape, level_matrix, prepare, recipe, settle
+from flipbook.generate import recipe
 from flipbook.guidance import guide
 from flipbook.long.streaming import Rollout, Streaming
 from flipbook.process.noise import NoiseSource
 from flipbook.samplers import SAMPLERS
+from flipbook.sampling import Prepared, Settings, first_state, latent_shape, level_matrix, prepare, settle
 from flipbook.shapes import tensor_to_pixels
 from flipbook.stepcache import StepCache
 from flipbook.systems.base import System
@@ -149,9 +150,8 @@ def _made(
     matrix = level_matrix(system, settings, known)
     before = rollout.done // rollout.streaming.chunk * (len(matrix) - 1)
     told = None if on_step is None else lambda i, x, x0: on_step(before + i, x, x0)
-    weight = system.guidance(settings.guidance_scale, rollout.streaming.chunk)
     denoise = guide(
-        {name: branch(name) for name in rollout.doors}, [(name, weight if i else 1.0) for i, name in enumerate(rollout.doors)],
+        {name: branch(name) for name in rollout.doors}, system.guidance_list(rollout.doors, settings.guidance_scale, rollout.streaming.chunk),
         interval=settings.guidance_interval, rescale=settings.guidance_rescale, process=system.process,
     )  # fmt: skip
     x = first_state(system, known, matrix[0], noise().to(known.given.device))

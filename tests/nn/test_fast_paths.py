@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from flipbook.generate import inference_copy
 from flipbook.nn.attention import kernels, softmax_attention
 from flipbook.nn.clip import Clip, ImageConv, TimeConv
+from flipbook.sampling import inference_copy
 
 
 def draw(*shape, seed=0):

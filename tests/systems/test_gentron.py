@@ -12,10 +12,11 @@ from clips import batch
 from flipbook import systems
 from flipbook.conditions import Text, resolve
 from flipbook.denoisers.gentron import GenTron, GenTronConfig
-from flipbook.generate import generate, prepare, sample_latents, settle
+from flipbook.generate import generate
 from flipbook.interop.folder import from_pretrained, save_pretrained
 from flipbook.nn.doors import Doors
 from flipbook.objectives.base import build_objective
+from flipbook.sampling import prepare, sample_latents, settle
 from flipbook.systems import gentron
 
 SIZE = {"num_frames": 3, "height": 16, "width": 16, "num_inference_steps": 2}

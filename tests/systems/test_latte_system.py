@@ -12,11 +12,12 @@ import torch
 from clips import batch
 from flipbook import systems
 from flipbook.conditions import Text, resolve
-from flipbook.generate import generate, latent_shape, prepare, sample_latents, settle
+from flipbook.generate import generate
 from flipbook.interop.folder import from_pretrained, save_pretrained
 from flipbook.interop.public import read_network, write_network
 from flipbook.objectives.base import build_objective
 from flipbook.process.noise import initial_noise
+from flipbook.sampling import latent_shape, prepare, sample_latents, settle
 from latte_folders import FRAMES, write_latte
 from public_folders import randomised
 

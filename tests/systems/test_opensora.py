@@ -16,7 +16,7 @@ from flipbook.autoencoders.stacked import StackedAutoencoder, StackedAutoencoder
 from flipbook.conditions import FirstFrame, Frames, LastFrame, Size, Text, resolve
 from flipbook.denoisers.latte import Latte, LatteConfig
 from flipbook.denoisers.stdit import STDiT, STDiTConfig
-from flipbook.generate import generate, prepare, sample_latents, settle
+from flipbook.generate import generate
 from flipbook.interop.folder import from_pretrained, save_pretrained
 from flipbook.interop.keys import autoencoder_opensora as vae_keys
 from flipbook.interop.keys_apply import translate
@@ -24,6 +24,7 @@ from flipbook.interop.public import read_network, write_network
 from flipbook.nn.doors import Doors
 from flipbook.objectives.base import build_objective
 from flipbook.objectives.known import masked_places
+from flipbook.sampling import prepare, sample_latents, settle
 from flipbook.systems import opensora
 from interop import opensora_plain as plain
 

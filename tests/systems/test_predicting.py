@@ -8,10 +8,11 @@ import torch
 
 from flipbook import systems
 from flipbook.conditions import FirstFrame, Frames, LastFrame
-from flipbook.generate import generate, prepare
+from flipbook.generate import generate
 from flipbook.interop.folder import from_pretrained, save_pretrained
 from flipbook.long.frames import roll_frames
 from flipbook.replay import replay
+from flipbook.sampling import prepare
 from flipbook.shapes import pixels_to_tensor
 
 NAMES = ("next-frame", "convlstm", "tcn")

@@ -22,11 +22,12 @@ from flipbook.conditions import (
     resolve,
     to_json,
 )
-from flipbook.generate import first_state, generate, latent_shape, prepare, sample_latents, settle
+from flipbook.generate import generate
 from flipbook.interop.folder import from_pretrained, save_pretrained
 from flipbook.process import VP, Process
 from flipbook.process.x0_scale import X0Scale
 from flipbook.samplers import sample_ddim
+from flipbook.sampling import first_state, latent_shape, prepare, sample_latents, settle
 from flipbook.systems import lavie, modelscope, svd
 from flipbook.systems.base import Card, Stage
 

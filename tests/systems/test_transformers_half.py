@@ -8,7 +8,7 @@ import torch
 from autoencoder_peers import randomised
 from flipbook import systems
 from flipbook.conditions import Text, resolve
-from flipbook.generate import prepare, sample_latents, settle
+from flipbook.sampling import prepare, sample_latents, settle
 
 FRAMES = {"gentron": 3, "latte": 3, "opensora": 6, "walt": 5, "wan": 5}
 

@@ -8,11 +8,12 @@ import torch
 
 from flipbook import systems
 from flipbook.conditions import Choice, FirstFrame, Text
-from flipbook.generate import generate, prepare
+from flipbook.generate import generate
 from flipbook.interop.folder import from_pretrained, save_pretrained
 from flipbook.nn.doors import Doors
 from flipbook.objectives.base import build_objective
 from flipbook.replay import replay
+from flipbook.sampling import prepare
 from moving_squares import squares
 
 SMALL = {"num_frames": 4, "height": 16, "width": 16, "dtype": "float32"}

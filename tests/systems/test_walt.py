@@ -13,7 +13,7 @@ from flipbook import systems
 from flipbook.conditions import Text, resolve
 from flipbook.denoisers import walt as network
 from flipbook.denoisers.walt import WALT, WALTConfig
-from flipbook.generate import generate, prepare, sample_latents, settle
+from flipbook.generate import generate
 from flipbook.interop.folder import from_pretrained, save_pretrained
 from flipbook.long.cascade import run_cascade
 from flipbook.long.known import Known
@@ -22,6 +22,7 @@ from flipbook.nn import dit_block
 from flipbook.nn.attention import attend_dense
 from flipbook.nn.doors import Doors
 from flipbook.objectives.base import build_objective
+from flipbook.sampling import prepare, sample_latents, settle
 from flipbook.systems import walt
 
 SMALL = WALTConfig(in_channels=4, text_dim=20, dim=32, depth=4, num_heads=2, mlp_dim=48, windows=((1, 4, 4), (3, 2, 2)), places=(3, 4, 4))

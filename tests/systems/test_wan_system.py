@@ -11,9 +11,10 @@ import torch
 
 from flipbook import systems
 from flipbook.conditions import Draft, FirstFrame, LastFrame, Text, branches, empty_inputs, resolve
-from flipbook.generate import generate, latent_shape, prepare, sample_latents, settle
+from flipbook.generate import generate
 from flipbook.interop.folder import from_pretrained, save_pretrained
 from flipbook.process.noise import initial_noise
+from flipbook.sampling import latent_shape, prepare, sample_latents, settle
 from flipbook.systems import wan
 from wan_folders import SIDE, write_wan
 

@@ -13,7 +13,8 @@ from flipbook.training.recipe import Recipe
 Where = Literal["recipe", "settings"]
 
 SETTINGS = (
-    "num_frames", "fps", "height", "width", "sampler", "num_inference_steps", "guidance_scale", "guidance_interval", "guidance_rescale", "step_cache", "best_of", "dtype",
+    "num_frames", "fps", "height", "width", "sampler", "num_inference_steps", "guidance_scale", "guidance_interval", "guidance_rescale", "step_cache",
+    "best_of", "dtype",
 )  # fmt: skip
 """What `generate` may be told of how a video is made."""
 

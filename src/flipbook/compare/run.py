@@ -28,10 +28,10 @@ from flipbook.compare.table import markdown
 from flipbook.compare.training import build, train_arm
 from flipbook.data.sources.world import WORLD_FPS
 from flipbook.files.temporary import written_whole
-from flipbook.generate import settle
 from flipbook.metrics.evaluate import evaluate
 from flipbook.metrics.prompts import DEFAULT_COUNTS, Prompt, make_prompts, own_prompts
 from flipbook.model import Model, asker, load
+from flipbook.sampling import settle
 from flipbook.systems.base import System
 
 Say = Callable[[str], None]
