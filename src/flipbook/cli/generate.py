@@ -27,7 +27,7 @@ def generate(
     guidance_scale: Annotated[
         float | None, typer.Option(help="How strictly the words are followed; 1 is no guidance.")
     ] = None,
-    best_of: Annotated[int | None, typer.Option(help="Candidates for each video; the one that fits the words best, as the model reads it, is kept.", min=1)] = None,
+    best_of: Annotated[int | None, typer.Option(help="Candidates for each video; the model keeps the one that fits the words best.", min=1)] = None,
     step_cache: Annotated[float | None, typer.Option(help="Skip blocks whose input moved by less than this share, say 0.1: faster, not exact.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Of drawing codes (VideoGPT): below 1 likely ones become likelier.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Draw only from so many likeliest codes.")] = None,
