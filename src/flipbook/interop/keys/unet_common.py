@@ -60,6 +60,14 @@ class UNetLayout:
         return translate(ours, rules, shapes, "this network")
 
 
+READS_3D = {
+    "in_channels", "out_channels", "down_block_types", "up_block_types", "block_out_channels", "layers_per_block", "norm_num_groups",
+    "norm_eps", "act_fn", "cross_attention_dim", "attention_head_dim",
+}  # fmt: skip
+BLOCKS_3D = ("CrossAttnDownBlock3D", "CrossAttnUpBlock3D", "DownBlock3D", "UpBlock3D")
+"""What LaVie's class took over from UNet3DConditionModel: the keys that say a network's size, and the types of its blocks."""
+
+
 def name_there(key: str, rules: Sequence[Rule]) -> str:
     """What the first rule that knows a key calls it; the key itself if none does. For maps that join and cut nothing."""
     for rule in rules:

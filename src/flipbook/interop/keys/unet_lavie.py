@@ -17,7 +17,9 @@ from torch import Tensor
 from flipbook.denoisers.unet import UNet, UNetConfig
 from flipbook.denoisers.unet_tables import LAVIE as TABLE
 from flipbook.interop.keys.unet_common import (
+    BLOCKS_3D,
     LAYERS,
+    READS_3D,
     Json,
     UNetLayout,
     attention_levels,
@@ -29,10 +31,6 @@ from flipbook.interop.keys.unet_common import (
 from flipbook.interop.keys.unet_image import image_json, image_part
 from flipbook.interop.keys_apply import KeysDoNotFit, Rule
 
-READS = {
-    "in_channels", "out_channels", "down_block_types", "up_block_types", "block_out_channels", "layers_per_block", "norm_num_groups",
-    "norm_eps", "act_fn", "cross_attention_dim", "attention_head_dim",
-}  # fmt: skip
 FREE = {"sample_size"}
 FIXED = {
     "mid_block_type": ("UNetMidBlock3DCrossAttn",), "use_first_frame": (False,), "use_relative_position": (False,), "use_linear_projection": (False,),
@@ -40,7 +38,6 @@ FIXED = {
     "center_input_sample": (False,), "flip_sin_to_cos": (True,), "freq_shift": (0,), "class_embed_type": (None,), "num_class_embeds": (None,),
     "resnet_time_scale_shift": ("default",), "upcast_attention": (False,),
 }  # fmt: skip
-BLOCKS = ("CrossAttnDownBlock3D", "CrossAttnUpBlock3D", "DownBlock3D", "UpBlock3D")
 TURNED = 32
 """Channels of a head that turn with the frame's place."""
 FREQUENCIES = ".attn_temp.rotary_emb.freqs"
@@ -49,10 +46,10 @@ BIAS = ".attn_temp.time_rel_pos_bias.relative_attention_bias.weight"
 
 def config_of(json: Json) -> UNetConfig:
     """The class's config.json to ours; `attention_head_dim` is a number of heads. Raises ValueError, by name, for what we cannot run."""
-    check_config(json, READS | FREE, FIXED)
+    check_config(json, READS_3D | FREE, FIXED)
     heads = json.get("attention_head_dim", 8)
     return UNetConfig(
-        **channel_split(json), **image_part(json, attention_levels(json, *BLOCKS)), heads=(heads,) * len(json["block_out_channels"]), inserts=TABLE,
+        **channel_split(json), **image_part(json, attention_levels(json, *BLOCKS_3D)), heads=(heads,) * len(json["block_out_channels"]), inserts=TABLE,
     )  # fmt: skip
 
 

@@ -6,6 +6,8 @@ from flipbook.denoisers.unet import UNetConfig
 from flipbook.denoisers.unet_tables import modelscope
 from flipbook.interop.keys.unet_animatediff import temporal_transformer_rules
 from flipbook.interop.keys.unet_common import (
+    BLOCKS_3D,
+    READS_3D,
     Json,
     UNetLayout,
     attention_levels,
@@ -16,25 +18,20 @@ from flipbook.interop.keys.unet_common import (
 from flipbook.interop.keys.unet_image import image_json, image_part
 from flipbook.interop.keys_apply import Rule
 
-READS = {
-    "in_channels", "out_channels", "down_block_types", "up_block_types", "block_out_channels", "layers_per_block", "norm_num_groups",
-    "norm_eps", "act_fn", "cross_attention_dim", "attention_head_dim",
-}  # fmt: skip
 FREE = {"sample_size"}
 FIXED = {
     "downsample_padding": (1,), "mid_block_scale_factor": (1,), "num_attention_heads": (None,), "time_cond_proj_dim": (None,),
     "class_embed_type": (None,), "center_input_sample": (False,), "flip_sin_to_cos": (True,), "freq_shift": (0,),
 }  # fmt: skip
-BLOCKS = ("CrossAttnDownBlock3D", "CrossAttnUpBlock3D", "DownBlock3D", "UpBlock3D")
 
 
 def config_of(json: Json) -> UNetConfig:
     """config.json of UNet3DConditionModel to ours. Here `attention_head_dim` is one: channels per head."""
-    check_config(json, READS | FREE, FIXED)
+    check_config(json, READS_3D | FREE, FIXED)
     head_dim = json.get("attention_head_dim", 64)
     if not isinstance(head_dim, int):
         raise ValueError(f"attention_head_dim={head_dim}: the class itself builds its first layer with one number only.")
-    part = image_part({"cross_attention_dim": 1024, **json}, attention_levels(json, *BLOCKS))
+    part = image_part({"cross_attention_dim": 1024, **json}, attention_levels(json, *BLOCKS_3D))
     return UNetConfig(**channel_split(json), **part, head_dim=head_dim, inserts=modelscope(head_dim=head_dim))
 
 
