@@ -105,3 +105,15 @@ def test_a_models_default_of_candidates_is_none_for_what_streams(tiny):
     causal = dataclasses.replace(tiny, streaming=Streaming(chunk=2, window=4), defaults=tiny.defaults | {"best_of": 2})
     assert settle(causal).best_of == 1
     assert settle(dataclasses.replace(tiny, defaults=tiny.defaults | {"best_of": 2})).best_of == 2
+
+
+def test_no_candidate_is_judged_by_the_noise_that_it_began_with(tiny, monkeypatch):
+    """The noise of a candidate's own beginning leads back to it, and it would always win."""
+    import flipbook.sampling as module
+
+    judged = []
+    monkeypatch.setattr(module, "denoising_error", lambda *a: judged.append(a[-1]) or denoising_error(*a))
+    generate(tiny, ["a red circle", "a blue square"], seed=[3, 9], best_of=3, batch_size=2, **SETTINGS)
+    (seeds,) = judged
+    assert len(set(seeds[:3])) == len(set(seeds[3:])) == 1
+    assert not set(seeds) & {*candidate_seeds(3, 3), *candidate_seeds(9, 3)}

@@ -26,6 +26,11 @@ def candidate_seeds(seed: int, count: int) -> list[int]:
     return [seed] + [derive_seed(seed, "candidate", i) for i in range(1, count)]
 
 
+def judging_seed(seed: int) -> int:
+    """Of the noise by which candidates are compared. No candidate began with it: one that did would be on its own way home, and always win."""
+    return derive_seed(seed, "judging")
+
+
 @torch.inference_mode()
 def denoising_error(denoise: Denoise, z: Tensor, path: Path, is_given: Tensor, seeds: Sequence[int]) -> Tensor:
     """How badly noise is told from z (B, C, T, h, w): (B,), the mean over `LEVELS` of |x0 - z|^2 / sigma^2 on generated frames.

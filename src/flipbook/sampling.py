@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from flipbook import machine
-from flipbook.candidates import best, candidate_seeds, denoising_error
+from flipbook.candidates import best, candidate_seeds, denoising_error, judging_seed
 from flipbook.conditions import Inputs, Request, Size, branches, empty_inputs
 from flipbook.guidance import Remembered, guide, remembered
 from flipbook.hints import nearest
@@ -199,7 +199,7 @@ def _best_latents(
     own = [candidate for seed in seeds for candidate in candidate_seeds(seed, count)]
     z = sample_latents(ready, many, alone, own, on_step=on_step)
     inputs, told = _told(ready, many, replace(alone, step_cache=None), own)
-    same_noise = [seed for seed in seeds for _ in range(count)]
+    same_noise = [judging_seed(seed) for seed in seeds for _ in range(count)]
     errors = denoising_error(list(told.values())[-1], z, ready.system.process.path, inputs.is_given, same_noise)
     return z[best(errors, count)]
 
