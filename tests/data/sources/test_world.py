@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from flipbook.data.framing import Framing
+from flipbook.data.labels import LABELS
 from flipbook.data.sources.world import WorldSource
 
 
@@ -11,7 +12,7 @@ def test_asking_for_labels_changes_nothing_else_of_a_sample():
     assert np.array_equal(plain.video, told.video)
     assert plain.caption == told.caption
     assert plain.extra == {}
-    assert {name: one.shape for name, one in told.extra["labels"].items()} == {"kinds": (4, 8, 12), "moves": (4, 8, 12)}
+    assert {name: one.shape for name, one in told.extra["labels"].items()} == dict.fromkeys(LABELS, (4, 8, 12))
     assert all(one.any() for one in told.extra["labels"].values())
 
 
