@@ -90,8 +90,8 @@ def test_the_video_kept_is_one_of_the_candidates_and_has_the_smallest_error(tiny
 
 def test_requests_do_not_change_each_others_choice(tiny):
     texts = ["a red circle moves right on a black background", "a blue square falls on a gray background"]
-    together = generate(tiny, texts, seed=5, best_of=2, batch_size=2, **SETTINGS)
-    alone = [generate(tiny, text, seed=5 + i, best_of=2, **SETTINGS)[0] for i, text in enumerate(texts)]
+    together = generate(tiny, texts, seed=5, best_of=2, batch_size=2, dtype="float32", **SETTINGS)
+    alone = [generate(tiny, text, seed=5 + i, best_of=2, dtype="float32", **SETTINGS)[0] for i, text in enumerate(texts)]
     for a, b in zip(together, alone, strict=True):
         assert np.abs(a.frames.astype(int) - b.frames.astype(int)).max() <= 1
 
