@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
 
 from flipbook.candidates import LEVELS, best, candidate_seeds, denoising_error
 from flipbook.generate import generate
-from flipbook.long.streaming import Streaming
 from flipbook.process.path import RectifiedFlow
-from flipbook.sampling import settle
 from flipbook.systems import thumb
 
 SETTINGS = {"num_frames": 3, "height": 16, "width": 16, "num_inference_steps": 2}
@@ -99,12 +95,6 @@ def test_requests_do_not_change_each_others_choice(tiny):
 def test_no_candidate_is_refused(tiny):
     with pytest.raises(ValueError, match="best_of=0: at least one candidate"):
         generate(tiny, "a red circle", best_of=0, **SETTINGS)
-
-
-def test_a_models_default_of_candidates_is_none_for_what_streams(tiny):
-    causal = dataclasses.replace(tiny, streaming=Streaming(chunk=2, window=4), defaults=tiny.defaults | {"best_of": 2})
-    assert settle(causal).best_of == 1
-    assert settle(dataclasses.replace(tiny, defaults=tiny.defaults | {"best_of": 2})).best_of == 2
 
 
 def test_no_candidate_is_judged_by_the_noise_that_it_began_with(tiny, monkeypatch):

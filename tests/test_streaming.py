@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from flipbook import streaming
-from flipbook.conditions import TEXT_AND_DRAFT, Draft, FirstFrame, Frames, LastFrame, Text, resolve
+from flipbook.conditions import TEXT_AND_DRAFT, TEXT_AND_FRAMES, Draft, FirstFrame, Frames, LastFrame, Text, resolve
 from flipbook.generate import generate
 from flipbook.interop.folder import from_pretrained, save_pretrained
 from flipbook.long.streaming import Streaming
@@ -80,6 +80,19 @@ def test_a_stream_is_the_staircase_of_noise_levels_without_a_cache(ready):
     with torch.no_grad():
         whole = sample_euler(system.process.denoiser(network), noise, system.process.path, autoregressive_levels(steps, frames, chunk=CHUNK))
     torch.testing.assert_close(streamed, whole, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+@pytest.mark.parametrize("interval", [None, (0.2, 0.8)])
+def test_a_chunk_without_a_past_is_the_clip_of_a_model_of_whole_clips(scale, interval):
+    """The same guidance, scale and interval; with an entry of a weight of its own besides."""
+    also = dataclasses.replace(TEXT_AND_FRAMES[0], name="text again", weight=0.5)
+    whole = dataclasses.replace(tiny_system(), conditions=(TEXT_AND_FRAMES[0], also, *TEXT_AND_FRAMES[1:]))
+    made = []
+    for system in (whole, dataclasses.replace(whole, streaming=Streaming(chunk=4, window=4))):
+        settings = settle(system, num_frames=4, num_inference_steps=3, guidance_scale=scale, guidance_interval=interval)
+        made.append(sample_latents(prepare(system, dtype="float32"), [(Text("a red circle falls"),)], settings, [5]))
+    torch.testing.assert_close(*made, rtol=0, atol=1e-5)
 
 
 def test_a_stream_does_not_depend_on_its_batch(ready):

@@ -235,8 +235,6 @@ def first_state(system: System, inputs: Inputs, levels: Tensor, noise: Tensor) -
 def settle(system: System, **asked: Any) -> Settings:
     """The system's defaults with what was asked for in their place. Raises ValueError for values that cannot work."""
     values = system.defaults | {key: value for key, value in asked.items() if value is not None}
-    if asked.get("best_of") is None and (system.streaming is not None or system.draws):
-        values["best_of"] = 1                      # a default of the model that it was made of: what streams or draws has no candidates
     settings = Settings(**values)
     if settings.num_frames < 1:
         raise ValueError(

@@ -64,7 +64,6 @@ class Causal(Denoising):
     def __init__(self, system: System, options: CausalOptions):
         super().__init__(system, options)
         system.streaming = Streaming(chunk=options.chunk, window=options.window, sink=options.sink)
-        system.defaults = system.defaults | {"best_of": 1}
 
     def loss(self, batch: Batch, seeds: Sequence[int], *, t: Tensor | None = None) -> Losses:
         """One step. Everything random about sample b comes from seeds[b] and its number batch.index[b]."""

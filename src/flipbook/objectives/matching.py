@@ -98,7 +98,7 @@ class Matching:
         self.critic = copy.deepcopy(self.teacher.denoiser).requires_grad_(True)
         self._trainable = nn.ModuleDict({"denoiser": system.denoiser.requires_grad_(True), "critic": self.critic})
         self._step = 0
-        system.defaults = system.defaults | {"num_inference_steps": options.steps, "guidance_scale": 1.0, "sampler": "euler", "best_of": 1}
+        system.defaults = system.defaults | {"num_inference_steps": options.steps, "guidance_scale": 1.0, "sampler": "euler"}
 
     def trainable(self) -> nn.Module:
         return self._trainable
