@@ -12,7 +12,7 @@ import torch
 
 from flipbook import streaming
 from flipbook.conditions import TEXT_AND_DRAFT, TEXT_AND_FRAMES, Draft, FirstFrame, Frames, LastFrame, Text, resolve
-from flipbook.generate import generate
+from flipbook.generate import generate, latents_of
 from flipbook.interop.folder import from_pretrained, save_pretrained
 from flipbook.long.streaming import Streaming
 from flipbook.nn.attention import block_causal
@@ -20,7 +20,7 @@ from flipbook.nn.doors import Doors
 from flipbook.process.matrix import autoregressive_levels
 from flipbook.process.noise import NoiseSource
 from flipbook.samplers import sample_euler
-from flipbook.sampling import prepare, sample_latents, settle
+from flipbook.sampling import prepare, settle
 from flipbook.streaming import stream, stream_latents
 from tiny import tiny_system
 
@@ -91,16 +91,16 @@ def test_a_chunk_without_a_past_is_the_clip_of_a_model_of_whole_clips(scale, int
     made = []
     for system in (whole, dataclasses.replace(whole, streaming=Streaming(chunk=4, window=4))):
         settings = settle(system, num_frames=4, num_inference_steps=3, guidance_scale=scale, guidance_interval=interval)
-        made.append(sample_latents(prepare(system, dtype="float32"), [(Text("a red circle falls"),)], settings, [5]))
+        made.append(latents_of(prepare(system, dtype="float32"), [(Text("a red circle falls"),)], settings, [5]))
     torch.testing.assert_close(*made, rtol=0, atol=1e-5)
 
 
 def test_a_stream_does_not_depend_on_its_batch(ready):
     settings = settle(ready.system, **SETTINGS)
     requests = [(Text("a red circle falls"),), (Text("a blue square moves left"),)]
-    both = sample_latents(ready, requests, settings, [1, 2])
+    both = latents_of(ready, requests, settings, [1, 2])
     for i, request in enumerate(requests):
-        torch.testing.assert_close(both[i : i + 1], sample_latents(ready, [request], settings, [1 + i]), rtol=0, atol=1e-5)
+        torch.testing.assert_close(both[i : i + 1], latents_of(ready, [request], settings, [1 + i]), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("given", [1, 2, 3])
@@ -109,10 +109,10 @@ def test_a_stream_begins_with_the_frames_that_it_is_given(ready, given):
     settings = settle(ready.system, **SETTINGS)
     pictures = Frames({i: picture(s) for i, s in enumerate(shades)})
     request = resolve((Text("a red circle falls"), pictures), settings.size, ready.system.conditions)
-    z = sample_latents(ready, [request], settings, [0])
+    z = latents_of(ready, [request], settings, [0])
     wanted = torch.stack([ready.system.autoencoder.encode(torch.full((1, 3, 1, 32, 32), s / 127.5 - 1))[0, :, 0] for s in shades], dim=1)
     torch.testing.assert_close(z[0, :, :given], wanted, rtol=0, atol=1e-5)
-    free = sample_latents(ready, [(Text("a red circle falls"),)], settings, [0])
+    free = latents_of(ready, [(Text("a red circle falls"),)], settings, [0])
     assert (z[:, :, given:] - free[:, :, given:]).abs().max() > 1e-3
 
 

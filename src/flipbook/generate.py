@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flipbook import machine
 from flipbook.autoencoders.rescue import SUFFIX, kept_while_decoding, read_latents
 from flipbook.autoencoders.tiling import decode_in_chunks
-from flipbook.conditions import Condition, Request, as_requests, resolve, to_json
-from flipbook.sampling import Prepared, Settings, prepare, sample_latents, settle
+from flipbook.conditions import Condition, Request, as_requests, resolve
+from flipbook.sampling import Prepared, Settings, prepare, recipe, sample_latents, settle
 from flipbook.shapes import tensor_to_pixels
+from flipbook.streaming import stream_latents
 from flipbook.systems.base import System
 from flipbook.video import Video
 
@@ -92,7 +91,7 @@ def generate(
         on_step = None if progress is None else lambda i, *_, done=batch * steps: progress(done + i + 1, total)
         recipes = [recipe(ready, request, settings, own) for request, own in zip(requests[chunk], seeds[chunk], strict=True)]
         kept = None if keep_latents is None else Path(f"{os.fspath(keep_latents)}-{seeds[chunk][0]}{SUFFIX}")
-        z = sample_latents(ready, requests[chunk], settings, seeds[chunk], on_step=on_step)
+        z = latents_of(ready, requests[chunk], settings, seeds[chunk], on_step=on_step)
         with kept_while_decoding(kept, z, recipes):
             videos += decoded(ready.system, z, recipes)
     return videos
@@ -119,6 +118,20 @@ def decoded(
     ]
 
 
+def latents_of(
+    ready: Prepared,
+    requests: Sequence[Request],
+    settings: Settings,
+    seeds: Sequence[int],
+    *,
+    on_step: Callable[[int, Tensor, Tensor], None] | None = None,
+) -> Tensor:
+    """One batch of resolved requests to latents (B, C, T, h, w), as the system makes them: all frames at once, or chunk by chunk."""
+    if ready.system.streaming is None:
+        return sample_latents(ready, requests, settings, seeds, on_step=on_step)
+    return torch.cat(list(stream_latents(ready, requests, settings, seeds, on_step=on_step)), dim=2)
+
+
 @torch.inference_mode()
 def sample(
     ready: Prepared,
@@ -128,28 +141,10 @@ def sample(
     *,
     on_step: Callable[[int, Tensor, Tensor], None] | None = None,
 ) -> Tensor:
-    """One batch of resolved requests to float32 pixels (B, 3, T, H, W) in about [-1, 1]; see `sample_latents`."""
-    return decode_in_chunks(ready.system.autoencoder, sample_latents(ready, requests, settings, seeds, on_step=on_step)).float()
+    """One batch of resolved requests to float32 pixels (B, 3, T, H, W) in about [-1, 1]; see `latents_of`."""
+    return decode_in_chunks(ready.system.autoencoder, latents_of(ready, requests, settings, seeds, on_step=on_step)).float()
 
 
 def frames_hash(frames: np.ndarray) -> str:
     """SHA-256 of uint8 frames (T, H, W, 3): what tells two videos apart, whatever files they stand in."""
     return hashlib.sha256(np.ascontiguousarray(frames).tobytes()).hexdigest()
-
-
-def recipe(ready: Prepared, request: Request, settings: Settings, seed: int) -> dict[str, Any]:
-    """Everything that decides a video, JSON-able. It rides inside the file; `flipbook replay` works from it."""
-    how = asdict(settings) | {"dtype": str(ready.dtype).removeprefix("torch."), "compile": ready.compiled}
-    return {
-        "made_by": "flipbook",
-        "model": ready.record,
-        "conditions": to_json(request),
-        "settings": how,
-        "seed": seed,
-        "versions": machine.versions(),
-        "machine": {
-            "device": str(ready.device),
-            "threads": torch.get_num_threads(),
-            "cpu": torch.backends.cpu.get_cpu_capability(),
-        },
-    }

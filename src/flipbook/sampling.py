@@ -7,7 +7,7 @@ import inspect
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from flipbook import machine
 from flipbook.candidates import best, candidate_seeds, denoising_error, judging_seed
-from flipbook.conditions import Inputs, Request, Size, branches, empty_inputs
+from flipbook.conditions import Inputs, Request, Size, branches, empty_inputs, to_json
 from flipbook.guidance import Remembered, guide, remembered
 from flipbook.hints import nearest
 from flipbook.interop.folder import card_hash, weights_hash
@@ -126,14 +126,10 @@ def sample_latents(
     *,
     on_step: Callable[[int, Tensor, Tensor], None] | None = None,
 ) -> Tensor:
-    """One batch of resolved requests to latents (B, C, T, h, w).
+    """One batch of resolved requests to latents (B, C, T, h, w), all frames at once; `flipbook.streaming` makes them chunk by chunk.
 
     Raises ValueError if the requests of the batch do not give the same frames.
     """
-    if ready.system.streaming is not None:
-        from flipbook.streaming import stream_latents  # which is built on this module
-
-        return torch.cat(list(stream_latents(ready, requests, settings, seeds, on_step=on_step)), dim=2)
     if ready.system.draws:
         z = _drawn_latents(ready, requests, settings, seeds)
         if on_step:
@@ -278,3 +274,21 @@ def latent_shape(system: System, size: Size) -> tuple[int, int, int, int]:
     stride = parts["autoencoder"].stride
     frames = len(system.latent_ends(size.num_frames))
     return parts["denoiser"].config.in_channels, frames, size.height // stride, size.width // stride
+
+
+def recipe(ready: Prepared, request: Request, settings: Settings, seed: int) -> dict[str, Any]:
+    """Everything that decides a video, JSON-able. It rides inside the file; `flipbook replay` works from it."""
+    how = asdict(settings) | {"dtype": str(ready.dtype).removeprefix("torch."), "compile": ready.compiled}
+    return {
+        "made_by": "flipbook",
+        "model": ready.record,
+        "conditions": to_json(request),
+        "settings": how,
+        "seed": seed,
+        "versions": machine.versions(),
+        "machine": {
+            "device": str(ready.device),
+            "threads": torch.get_num_threads(),
+            "cpu": torch.backends.cpu.get_cpu_capability(),
+        },
+    }

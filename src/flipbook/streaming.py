@@ -17,12 +17,11 @@ import torch
 from torch import Tensor
 
 from flipbook.conditions import Condition, Inputs, Request, as_requests, branches, empty_inputs, pictures_of, resolve
-from flipbook.generate import recipe
 from flipbook.guidance import guide
 from flipbook.long.streaming import Rollout, Streaming
 from flipbook.process.noise import NoiseSource
 from flipbook.samplers import SAMPLERS
-from flipbook.sampling import Prepared, Settings, first_state, latent_shape, level_matrix, prepare, settle
+from flipbook.sampling import Prepared, Settings, first_state, latent_shape, level_matrix, prepare, recipe, settle
 from flipbook.shapes import tensor_to_pixels
 from flipbook.stepcache import StepCache
 from flipbook.systems.base import System

@@ -27,7 +27,7 @@ def write_stream(stream: Stream, path: Path, *, title: str | None, show: bool) -
     """
     from flipbook.cli.output import sheet_path
     from flipbook.files.growing import check_growing, write_growing
-    from flipbook.generate import recipe
+    from flipbook.sampling import recipe
     from flipbook.video import Video
 
     settings, spread, began = stream.settings, Spread(), time.perf_counter()
