@@ -16,7 +16,7 @@ from flipbook.data.world.geometry import cos_turns, sin_turns
 from flipbook.data.world.rng import Random
 
 FROZEN = {
-    "shapes": ["edc72053feb7fa13", "715b6400931b704e", "936509f6ebf78e58", "3e585ef9ab3e9c1d"],
+    "shapes": ["48c6311b08426511", "715b6400931b704e", "936509f6ebf78e58", "3e585ef9ab3e9c1d"],
     "sky": ["fa1422d59d8f2c44", "9d477bbd9a29d6c3", "5bad85f7adf580ed", "9770b126f2d31a0b"],
     "figures": ["0aac4839901aaa26", "19695db88f6098d4", "fa9ec4d08f3177f4", "0d362030fe60f83f"],
     "takes": ["b3d975b884f59cb0", "b907912d3c8adcae", "70c366ba39ba0fda", "90f1bc4b2d503389"],

@@ -29,7 +29,7 @@ def draw_motion(motion: str, rng: Random, eagerness: float) -> dict[str, float]:
     if motion == "orbits":
         return {"travel": far(0.17, 0.26), "turns": rng.sign() * rng.uniform(0.9, 1.2), "phase": rng.uniform()}
     if motion == "spins":
-        return {"turns": rng.sign() * rng.uniform(0.6, 1.2)}
+        return {"turns": rng.sign() * rng.uniform(0.45, 0.8)}
     if motion in ("grows", "shrinks"):
         return {"factor": rng.uniform(1.9, 2.4)}
     return {}

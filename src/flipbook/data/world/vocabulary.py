@@ -27,7 +27,7 @@ MOTIONS = (
     "bounces",        # falls from rest and comes back up in parabolas, 1.5 to 2.5 arcs, height 0.30 to 0.45 S
     "falls",          # from rest with constant acceleration: y = y0 + d * u**2, d 0.50 to 0.65 S
     "orbits",         # circle of radius 0.17 to 0.26 S around a fixed point, 0.9 to 1.2 turns, either way round
-    "spins",          # about its own centre, 0.6 to 1.2 turns, either way; never a circle: nobody would see it spin
+    "spins",          # about its own centre, 0.45 to 0.8 turns either way: of a star about a quarter of its period a frame; never a circle
     "grows",          # radius times 1.9 to 2.4 from first to last frame (linear in u); has no size word
     "shrinks",        # the reverse of grows
     "stays still",
