@@ -21,6 +21,7 @@ from torch import Tensor
 
 from flipbook.nn.doors import Doors
 from flipbook.process import Process, expand_t
+from flipbook.process.variance import WithVariance
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 Weight = float | Tensor | Callable[[Tensor], "float | Tensor"]
@@ -46,6 +47,8 @@ def guide(
               sample (arXiv 2305.08891, eq. 15 and 16); 0.7 there.
     process:  the paper measures those deviations on what the network predicts; give the process to do the same.
               Without it they are measured on x0.
+
+    What a network says of its variance is not guided: it is that of the last branch, as published code has it.
 
     Raises ValueError for an empty list, an unknown branch, a first weight other than 1, or values out of range.
     """
@@ -80,7 +83,8 @@ def guide(
             guided = _rescale(guided, last, x, t, rescale, process)
         return guided
 
-    return denoise
+    share = getattr(branches[names[-1]], "share", None)
+    return denoise if share is None else WithVariance(denoise, share)
 
 
 class Remembered:

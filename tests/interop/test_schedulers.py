@@ -103,6 +103,7 @@ def test_paths_and_predictions():
     assert plan_of("DDIMScheduler", SD | zero)[1].process == Process(VP(zero_terminal=True), "v")
     cosine = plan_of("DDPMScheduler", {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "sample", "variance_type": "fixed_large"})[1]
     assert (cosine.process.path.schedule, cosine.process.predicts, cosine.options) == ("cosine", "x0", {"variance": "large"})
+    assert plan_of("DDPMScheduler", {"variance_type": "learned_range"})[1].options == {"variance": "learned"}
     assert {plan_of(name, {})[1].sampler for name in READERS} <= SAMPLERS.keys()
 
 
@@ -136,7 +137,7 @@ def test_given_frames_stay_clean():
         ("DDIMScheduler", {"trained_betas": [0.1, 0.2]}),
         ("DDIMScheduler", {"thresholding": True}),
         ("DDIMScheduler", {"timestep_spacing": "logarithmic"}),
-        ("DDPMScheduler", {"variance_type": "learned_range"}),
+        ("DDPMScheduler", {"variance_type": "learned"}),
         ("EulerDiscreteScheduler", {"use_beta_sigmas": True}),
         ("EulerDiscreteScheduler", {"interpolation_type": "log_linear"}),
         ("EulerDiscreteScheduler", {"timestep_type": "continuous", "prediction_type": "v_prediction"}),

@@ -58,7 +58,7 @@ def layout(variant: Variant, depth: int = 28) -> tuple[Kind, ...]:
 class LatteConfig:
     """Sizes of a network; the defaults are the public text model.
 
-    out_channels: of the head; what stands behind the first `in_channels` there is the learned variance, which nothing here reads.
+    out_channels: of the answer; what stands behind the first `in_channels` there is the learned variance (`process/variance.py`).
     text_dim:     of the rows of text; None: the network reads none.      vector_dim: of the `vector` door, a class as one-hot for instance.
     layout:       what the blocks do, in order.      shared: one modulation for all blocks.
     places:       patches along a side of the frames of training; longer sides have finer steps.   place_scale: divides places in space.
@@ -107,7 +107,7 @@ class Latte(TextTransformer):
         self.text = None if c.text_dim is None else text_rows(c.text_dim, c.dim)
         self.embed = PatchEmbed(c.in_channels, c.dim, c.patch)
         self.blocks = nn.ModuleDict({kind: nn.ModuleList(self._block(kind) for _ in range(c.layout.count(kind))) for kind in sorted(set(c.layout))})
-        self.head = Head(c.dim, c.out_channels, c.patch, own=not c.shared, keep=c.in_channels)
+        self.head = Head(c.dim, c.out_channels, c.patch, own=not c.shared)
         self._initialise()
 
     def _block(self, kind: Kind) -> Block:
@@ -140,7 +140,7 @@ class Latte(TextTransformer):
         cache: None = None,
         run: Run = run_plain,
     ) -> Tensor:
-        """The network's prediction, same shape as x. Any T; H and W are multiples of `config.patch`. A single frame has no place in time.
+        """The network's prediction, (B, out_channels, T, H, W). Any T; H and W are multiples of `config.patch`. A single frame has no place in time.
 
         Raises ValueError if H or W is no multiple, without the text that the network reads, for a `cache` or `channels`, which have no
         place here, and for `image_only` where blocks look along space and time at once.

@@ -113,8 +113,8 @@ def scheduler_plan(config: Mapping[str, Any], origin: str = "scheduler_config.js
 
 def _ddpm(config: Mapping[str, Any], origin: str) -> SchedulerPlan:
     read = {"variance_type": "fixed_small"} | CLIP | DISCRETE
-    v = _read(config, origin, read, {"variance_type": ("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log")})
-    variance = "large" if "large" in v["variance_type"] else "small"
+    v = _read(config, origin, read, {"variance_type": tuple(VARIANCES)})
+    variance = VARIANCES[v["variance_type"]]
     return SchedulerPlan(process=_discrete(v, origin), sampler="ddpm", options={"variance": variance}, **_levels(v), **_clip(v))
 
 
@@ -226,6 +226,9 @@ def _multistep(v: dict[str, Any], origin: str, sampler: str, options: dict[str, 
     return SchedulerPlan(process=_discrete(v, origin), sampler=sampler, options=options, **_curve(v, levels, whole_table=True))
 
 
+VARIANCES = {
+    "fixed_small": "small", "fixed_small_log": "small", "fixed_large": "large", "fixed_large_log": "large", "learned_range": "learned",
+}  # fmt: skip
 DISCRETE = {
     "num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear", "prediction_type": "epsilon",
     "timestep_spacing": "leading", "steps_offset": 0, "rescale_betas_zero_snr": False,

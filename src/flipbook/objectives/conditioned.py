@@ -33,6 +33,7 @@ from flipbook.objectives.entering import animated, entered
 from flipbook.objectives.groups import Train, learn
 from flipbook.objectives.known import KnownFrames
 from flipbook.process.process import Process
+from flipbook.process.variance import vlb
 from flipbook.systems.base import System
 
 Form = Literal["append", "separate", "ranks"]
@@ -56,6 +57,7 @@ class ConditionedOptions:
     log_normal: mean and deviation of ln(sigma / alpha), from which levels are drawn then, and not evenly (EDM, arXiv:2206.00364).
     loss:    "l2", or "l1" (LVDM, arXiv:2211.13221).
     min_snr: levels with a signal-to-noise ratio above it count less (arXiv:2303.09556, 5 there); 0: all count alike.
+    vlb:     weight of what the whole chain costs in bits per number, which teaches the variance (arXiv:2102.09672, eq. 16, 0.001 there); 0: nothing does.
     """
 
     train: Train = ("denoiser",)
@@ -73,6 +75,7 @@ class ConditionedOptions:
     log_normal: tuple[float, float] | None = None
     loss: Literal["l2", "l1"] = "l2"
     min_snr: float = 0.0
+    vlb: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "times", tuple(self.times))
@@ -123,6 +126,8 @@ class Conditioned:
         self._has_switch = "image_only" in inspect.signature(system.denoiser.forward).parameters
         if options.estimate and not getattr(system.denoiser.config, "self_conditioned", False):
             raise ValueError(f"this {type(system.denoiser).__name__} reads no estimate of its own. Try estimate=0, or self_conditioned in its config.")
+        if options.vlb and system.denoiser.config.out_channels != 2 * system.denoiser.config.in_channels:
+            raise ValueError(f"vlb={options.vlb} teaches a variance, and this {type(system.denoiser).__name__} predicts none. Try vlb=0.")
         if options.motion_free and not self._has_switch:
             raise ValueError(f"{type(system.denoiser).__name__} cannot keep the frames of a clip apart. Try motion_free=0.")
         if options.stills and options.form == "append" and not self._has_switch:
@@ -236,7 +241,11 @@ class Conditioned:
         error = prediction[:, : target.shape[1]] - target                                      # further channels are a variance
         error = error.abs() if self.options.loss == "l1" else error.square()
         weight = min_snr_weight(self.system.process, rows.t, self.options.min_snr) if self.options.min_snr else 1.0
-        return error.mean((1, 3, 4)) * weight                                                  # (N, T)
+        by_frame = error.mean((1, 3, 4)) * weight                                              # (N, T)
+        if not self.options.vlb:
+            return by_frame
+        levels = getattr(self.system.process.path, "num_levels", 1000)                         # of all its steps, one was drawn
+        return by_frame + self.options.vlb * levels * vlb(self.system.process, rows.z0, rows.x, prediction, rows.t, levels)
 
     def _appended(self, clips: Rows, stills: Rows) -> Tensor:
         """Losses of the clips, then of the stills, from one call in which the stills stand behind the clips' frames."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from flipbook.process.path import Path
+from flipbook.process.variance import learned_share
 
 Prediction = Literal["eps", "x0", "v", "flow", "edm"]
 Clock = Literal["t", "sigma", "level"]
@@ -92,10 +93,11 @@ class Process:
         return sigma if self.clock == "sigma" else torch.floor(1000.0 * sigma + 1e-3).clamp(max=999.0) / 1000.0   # 1e-3: rounding of sigma
 
     def to_x0(self, prediction: Tensor, x: Tensor, t: Tensor) -> Tensor:
-        """The clean sample that a prediction at (x, t) means.
+        """The clean sample that a prediction at (x, t) means. Channels behind those of x are a learned variance, and say nothing of it.
 
         Raises ValueError for an eps prediction where alpha = 0: x is pure noise there and eps says nothing about x0.
         """
+        prediction = prediction[:, : x.shape[1]]
         if self.predicts == "x0":
             return prediction
         alpha, sigma = self._alpha_sigma(t, x)
@@ -119,16 +121,34 @@ class Process:
         inverse = torch.where(sigma == 0, 0.0, 1.0 / torch.where(sigma == 0, 1.0, sigma))
         return (x - alpha * x0) * inverse
 
-    def denoiser(self, net: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Callable[[Tensor, Tensor], Tensor]:
+    def denoiser(self, net: Callable[..., Tensor], *args: Any, **kwargs: Any) -> NetworkDenoiser:
         """Give a network the face samplers know, `denoise(x, t) -> x0`. Further arguments go to every call."""
-
-        def denoise(x: Tensor, t: Tensor) -> Tensor:
-            return self.to_x0(net(self.network_input(x, t), self.network_time(t), *args, **kwargs), x, t)
-
-        return denoise
+        return NetworkDenoiser(self, lambda x, t: net(self.network_input(x, t), self.network_time(t), *args, **kwargs))
 
     def _alpha_sigma(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         return expand_t(self.path.alpha(t), x), expand_t(self.path.sigma(t), x)
+
+
+class NetworkDenoiser:
+    """`denoise(x, t) -> x0` of a network, and `denoise.share(x, t)`, where it says that the variance of the step back stands (`variance.py`).
+
+    Both are of one answer, which is kept until another state is asked about.
+    """
+
+    def __init__(self, process: Process, predict: Callable[[Tensor, Tensor], Tensor]):
+        self.process, self.predict = process, predict
+        self._last: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        prediction = self.predict(x, t)
+        self._last = (x, t, prediction) if prediction.shape[1] > x.shape[1] else None
+        return self.process.to_x0(prediction, x, t)
+
+    def share(self, x: Tensor, t: Tensor) -> Tensor:
+        """(B, C, T, H, W): 0 at the smaller variance, 1 at the larger. Raises ValueError for a network that predicts none."""
+        if self._last is not None and self._last[0] is x and torch.equal(self._last[1], t):
+            return learned_share(self._last[2], x.shape[1])
+        return learned_share(self.predict(x, t), x.shape[1])
 
 
 def _norm(alpha: Tensor, sigma: Tensor, sigma_data: float) -> Tensor:

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from flipbook.process.path import Path
+from flipbook.process.variance import divide
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 Noise = Callable[[], Tensor]
@@ -42,6 +43,10 @@ class Step:
     sigma: Tensor
     alpha_next: Tensor
     sigma_next: Tensor
+
+    def times(self, x: Tensor) -> Tensor:
+        """The times of row i as the network is asked at them, (B, T)."""
+        return times_of(self.t, x)
 
     @cached_property
     def moves(self) -> Tensor:
@@ -84,11 +89,15 @@ def predict(
     """Ask for x0 at row i, times t (T,), with both hooks. Returns the state the network saw and x0."""
     if state_hook is not None:
         x = state_hook(x, i)
-    times = t.to(x.device, _wide(x))
-    x0 = denoise(x, times.expand(x.shape[0], -1))
+    x0 = denoise(x, times_of(t, x))
     if x0_hook is not None:
         x0 = x0_hook(x0, i)
     return x, x0
+
+
+def times_of(t: Tensor, x: Tensor) -> Tensor:
+    """Times of frames (T,) for every sample of x, (B, T), on its device."""
+    return t.to(x.device, _wide(x)).expand(x.shape[0], -1)
 
 
 def fresh(noise: Noise | None, x: Tensor, sampler: str) -> Tensor:
@@ -108,11 +117,6 @@ def choose(frames: Tensor, yes: Tensor, no: Tensor) -> Tensor:
     if bool(frames.all()):
         return yes
     return torch.where(frames.to(no.device)[:, None, None], yes, no.to(yes.dtype))
-
-
-def divide(a: Tensor, b: Tensor) -> Tensor:
-    """a / b, and 0 where b = 0: such frames are clean or pure noise, and the quotient meets a factor 0."""
-    return torch.where(b == 0, 0.0, a / torch.where(b == 0, 1.0, b))
 
 
 def _wide(x: Tensor) -> torch.dtype:

@@ -40,6 +40,11 @@ def tiny(full: UNetConfig, **changes: Any) -> UNetConfig:
     return replace(full, **{**small, **changes})
 
 
+def learned_variance(config: Any) -> dict[str, dict[str, Any]]:
+    """The `sampler_options` of a network that predicts twice the channels it is given: DDPM draws with the variance that it learned."""
+    return {"ddpm": {"variance": "learned"}} if config.out_channels == 2 * config.in_channels else {}
+
+
 def run_by(plan: SchedulerPlan) -> dict[str, Any]:
     """The fields of a `System` that a scheduler's plan decides; its sampler belongs to the system's defaults."""
     ends_short = plan.spacing in ("linspace", "trailing") and plan.sampler in ("euler", "euler_ancestral")

@@ -20,7 +20,7 @@ from flipbook.process.process import Process
 from flipbook.process.vp import VP
 from flipbook.systems.base import Card, Stage, System
 from flipbook.systems.demo import DEMO_WORDS, GUIDED, IMAGE_FIRST, Demo, Lesson
-from flipbook.systems.latent import TINY_AUTOENCODER, TINY_WORDS, run_by, words
+from flipbook.systems.latent import TINY_AUTOENCODER, TINY_WORDS, learned_variance, run_by, words
 
 CARD = Card(
     name="latte",
@@ -31,10 +31,10 @@ CARD = Card(
     reproduces=(
         "the transformer with all four orders of its blocks, its modulation by level and class or by level alone, and its text model",
         "public folders of the text model, read, run and written",
+        "the learned variance, taught by the chain's own cost and drawn with by `sampler=ddpm`",
         "joint training: images behind a clip skip whatever looks along time",
     ),
     leaves_out=(
-        "the learned variance: the head has its channels, and neither loss nor sampler reads them",
         "tubelets of several frames in place of patches of one, and class tokens in place of modulation, which the paper found to be worse",
         "a condition for class labels: the network takes them by its vector door",
     ),
@@ -49,11 +49,11 @@ CARD = Card(
 STAGES = (
     Stage(
         name="images", trains=("spatial", "temporal"), data="captioned images: PixArt's image transformer, which a public one replaces",
-        parts=("denoiser", "text_encoder"), options={"form": "separate", "stills": 1},
+        parts=("denoiser", "text_encoder"), options={"form": "separate", "stills": 1, "vlb": 0.001},
     ),
     Stage(
         name="joint", trains=("spatial", "temporal"), data="captioned clips of 16 frames, every third frame, and 8 images behind each",
-        options={"form": "append", "stills": 8},
+        options={"form": "append", "stills": 8, "vlb": 0.001},
     ),
 )  # fmt: skip
 
@@ -106,8 +106,10 @@ PADDED_TEXT = Entrance(name="text", kinds=(Text,), enter=TEXT.enter, null=as_lon
 def compose(*, plan: SchedulerPlan = PLAN, defaults: dict[str, Any] | None = None, **parts: Any) -> System:
     """The system of parts that are there: denoiser, autoencoder, text_encoder; name and card if they have others."""
     text = PADDED_TEXT if getattr(parts["text_encoder"], "keeps_padding", False) else TEXT
+    run = run_by(plan)
+    run["sampler_options"] = learned_variance(parts["denoiser"].config) | run["sampler_options"]
     return System(
-        **{"name": CARD.name, **parts}, method=CARD.name, conditions=(text, DRAFT), index_fps=None, **run_by(plan),
+        **{"name": CARD.name, **parts}, method=CARD.name, conditions=(text, DRAFT), index_fps=None, **run,
         defaults=DEFAULTS | {"sampler": plan.sampler} | (defaults or {}),
     )  # fmt: skip
 

@@ -25,7 +25,7 @@ from flipbook.process.vp import VP
 from flipbook.steering import dynamic_threshold
 from flipbook.systems.base import Card, Group, Stage, System
 from flipbook.systems.demo import DEMO_WORDS, Demo, Lesson, between, demo_unet, first_clip
-from flipbook.systems.latent import SD_1
+from flipbook.systems.latent import SD_1, learned_variance
 
 Kind = Literal["keyframes", "interpolation", "upscaler", "expert"]
 LEVELS = 1000
@@ -40,9 +40,9 @@ CARD = Card(
         "Four stages: 8 keyframes, 29 frames by pairs with one noise for all of them, chunks of 8 at stride 7, a latent pass at strength 0.8.",
         "ModelScope's temporal layers; ends blended beside a mask; the upscaler is told the level of its draft as a class.",
         "The latent expert learns low noise levels alone.",
+        "The learned variance of the pixel networks, taught by the chain's own cost and drawn with by `sampler=ddpm`.",
     ),
     leaves_out=(
-        "The learned variance of DeepFloyd IF's networks: the sampler's own is used.",
         "The clean first frame by an image upscaler.",
     ),
     citation="@article{zhang2023show1, title={Show-1: Marrying Pixel and Latent Diffusion Models for Text-to-Video Generation}, author={Zhang, David "
@@ -52,14 +52,14 @@ CARD = Card(
 
 _ALL: tuple[Group, ...] = ("spatial", "temporal", "conditioning")
 STAGES = (
-    Stage(name="keyframes", trains=_ALL, data="captioned clips at 2 fps", objective="conditioned", parts=("denoiser", "text_encoder")),
+    Stage(name="keyframes", trains=_ALL, data="captioned clips at 2 fps", objective="conditioned", options={"vlb": 0.001}, parts=("denoiser", "text_encoder")),
     Stage(
         name="interpolation", trains=_ALL, data="clips of 5 frames whose ends are known", objective="conditioned",
-        options={"known": {"take": "ends"}}, parts=("denoiser", "text_encoder"),
+        options={"known": {"take": "ends"}, "vlb": 0.001}, parts=("denoiser", "text_encoder"),
     ),
     Stage(
         name="upscaler", trains=_ALL, data="clips, and four times smaller ones with noise", objective="conditioned",
-        options={"known": {"take": "small", "factor": 4, "levels": (0.0, 0.5)}}, parts=("denoiser", "text_encoder"),
+        options={"known": {"take": "small", "factor": 4, "levels": (0.0, 0.5)}, "vlb": 0.001}, parts=("denoiser", "text_encoder"),
     ),
     Stage(
         name="expert", trains=_ALL, data="captioned clips in latents, low noise levels alone", objective="conditioned",
@@ -91,7 +91,7 @@ class Show1Config:
             return replace(self.image, in_channels=self.autoencoder.latent_channels, inserts=self.inserts)
         door = {"keyframes": 0, "interpolation": 4, "upscaler": 3}[self.kind]
         told = (Classes(num_classes=LEVELS, silent=False),) if self.kind == "upscaler" else ()
-        return replace(self.image, channel_door=door, vector=told, inserts=self.inserts)
+        return replace(self.image, out_channels=2 * self.image.in_channels, channel_door=door, vector=told, inserts=self.inserts)
 
 
 TINY = Show1Config(
@@ -153,7 +153,8 @@ def compose(*, name: str = "show1", defaults: dict[str, Any] | None = None, **pa
     return System(
         name=name, method=CARD.name, process=Process(VP(schedule="cosine") if in_pixels else VP(), predicts="eps"),
         defaults=DEFAULTS | (defaults or {}), conditions=CONDITIONS.get(name.removeprefix(f"{CARD.name}-"), CONDITIONS["keyframes"]),
-        x0_hook=dynamic_threshold(limit=1.0 / parts["autoencoder"].config.scale) if in_pixels else None, index_fps=None, unit_noise=True, **parts,
+        x0_hook=dynamic_threshold(limit=1.0 / parts["autoencoder"].config.scale) if in_pixels else None, index_fps=None, unit_noise=True,
+        sampler_options=learned_variance(parts["denoiser"].config), **parts,
     )  # fmt: skip
 
 
