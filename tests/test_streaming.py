@@ -206,3 +206,20 @@ def test_two_thousand_frames_take_the_memory_of_two_hundred():
         assert int(out[0]) == frames
         peaks.append(int(out[1]))
     assert peaks[1] <= 1.05 * peaks[0]
+
+
+def test_guidance_that_parts_frames_has_no_stream_and_is_refused_by_name():
+    from flipbook.conditions.entrances import motion
+
+    system = dataclasses.replace(causal_system(), conditions=(*TEXT_AND_FRAMES, motion(1.2)))
+    with pytest.raises(ValueError, match=r"branch 'null' says which frames see which.*Leave that entrance out"):
+        stream(system, "a red circle falls", dtype="float32", **SETTINGS)
+
+
+def test_a_network_that_reads_its_own_estimate_has_no_stream_and_is_refused_by_name():
+    from flipbook import systems
+
+    net = systems.build("walt", tiny=True).denoiser
+    assert net.config.self_conditioned
+    with pytest.raises(ValueError, match=r"WALT reads its own last estimate.*Try self_conditioned=False"):
+        streaming.Rollout(net, {}, Streaming())

@@ -56,7 +56,8 @@ def test_the_weights_that_say_the_mean_get_the_gradient_that_they_got(name):
 
 def test_images_behind_a_clip_pay_for_their_variance_too():
     system = built("latte")
-    apart, together = (build_objective("conditioned", system, {"vlb": 0.001, "stills": 1, "form": form}).loss(batch(), SEEDS).loss for form in ("separate", "append"))
+    forms = ({"vlb": 0.001, "stills": 1, "form": form} for form in ("separate", "append"))
+    apart, together = (build_objective("conditioned", system, options).loss(batch(), SEEDS).loss for options in forms)
     torch.testing.assert_close(together, apart, atol=1e-4, rtol=1e-4)
 
 

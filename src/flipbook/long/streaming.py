@@ -49,7 +49,20 @@ class Rollout:
     """One video, or a batch of them, on its way: what each branch remembers, and how far time has come."""
 
     def __init__(self, net: Any, doors: Mapping[str, Doors], streaming: Streaming, *, frame_step: float | Tensor = 1.0, dtype: torch.dtype = torch.float32):
-        """net: a denoiser with `remember` and a `cache`.   doors: of each branch.   frame_step: between two frames, as `frame_index` counts; or (B,)."""
+        """net: a denoiser with `remember` and a `cache`.   doors: of each branch.   frame_step: between two frames, as `frame_index` counts; or (B,).
+
+        Raises ValueError for a branch that keeps frames apart, and for a network that reads its own last estimate.
+        """
+        for name, door in doors.items():
+            if door.frame_attends is not None:
+                raise ValueError(
+                    f"branch {name!r} says which frames see which, over a clip whose length is known; in a stream the past says so. "
+                    "Leave that entrance out of the condition recipe, or try generate without streaming."
+                )
+        if getattr(getattr(net, "config", None), "self_conditioned", False):
+            raise ValueError(
+                f"this {type(net).__name__} reads its own last estimate, and no past has taught it to read one beside its cache. Try self_conditioned=False."
+            )
         self.net, self.doors, self.streaming, self.frame_step, self.dtype = net, doors, streaming, frame_step, dtype
         self.caches = {name: KVCache(streaming.window, streaming.sink) for name in doors}
         self.done = 0                                                       # frames that are made
