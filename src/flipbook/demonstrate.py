@@ -146,6 +146,7 @@ def _teach(name: str, lesson: Lesson, start: Path, output: Path, minutes: float 
         "steps": steps or 1_000_000, "schedule_minutes": minutes,
         "optimizer": {"name": "muon", "lr": 2e-3, "muon_lr": 4e-3},
         "validation": {"every": 0}, "samples": {"every": 0}, "checkpoint": {"minutes": 2.0}, "log": {"every": 20, "tensorboard": False},
+        **lesson.recipe,
     })  # fmt: skip
     result = train(recipe, resume=True)
     if result.stopped:
@@ -184,7 +185,7 @@ def _sampled(demo: Demo, trained: Mapping[str, Path], seed: int) -> tuple[list[V
     sentences = [*SHOWN, *(s for s in SENTENCES[:: len(SENTENCES) // MEASURED] if s not in SHOWN)][:MEASURED]
     requests: list[Any] = [[Text(sentence)] for sentence in sentences]
     if demo.asks == "nothing":
-        requests = [[] for _ in sentences]
+        requests = [[Text()] for _ in sentences]
     elif demo.asks in ("picture", "beginning"):
         step = round(8 / demo.settings["fps"])                              # the world's own rate is 8
         places = [0] if demo.asks == "picture" else range(0, BEGINNING * step, step)

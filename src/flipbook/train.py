@@ -79,6 +79,10 @@ class Run:
     scores: Scores | None = None
 
 
+COUNT = "updates with "
+"""Before a term's name in the meter: how many updates had it, where networks that learn in turns have terms of their own."""
+
+
 def train(recipe: Recipe, *, resume: bool = False, objective: Objective | None = None) -> TrainResult:
     """Train until the recipe's end, its time limit, or SIGTERM / SIGINT (which save and return).
 
@@ -189,11 +193,11 @@ def _gradients(
     """Fill the gradients of one update, summed over micro-batches and processes and clipped; returns what to log."""
     clips = sum(map(len, share)) * group.size  # batch_size, or that of the update's bucket
     model = objective.trainable()
-    params = [p for p in model.parameters() if p.requires_grad]
-    local: list[Tensor] = []  # (B,) per micro-batch
-    parts: dict[str, Tensor] = {}
     if hasattr(objective, "begin"):
         objective.begin(step)
+    params = [p for p in model.parameters() if p.requires_grad]  # of whose turn it is, if there are turns
+    local: list[Tensor] = []  # (B,) per micro-batch
+    parts: dict[str, Tensor] = {}
     for batch in share:
         seeds = [derive_seed(recipe.seed, "noise", step, k) for k in batch.index]
         torch.manual_seed(seeds[0])  # for layers with chances of their own, such as dropout
@@ -288,12 +292,14 @@ def _announce(log: TrainLog, recipe: Recipe, run: Run, model: nn.Module, changed
 def _log_update(
     log: TrainLog, run: Run, recipe: Recipe, facts: dict[str, float], factor: float, seconds: float, done: float
 ) -> None:
-    """Add to the meter; when a line is due, write means over the updates since the last one."""
+    """Add to the meter; when a line is due, write means over the updates since the last one that had such a term."""
     for name, value in {**facts, "updates": 1, "seconds": seconds}.items():
-        run.meter[name] = run.meter.get(name, 0.0) + value
+        for key, one in ((name, value), (COUNT + name, 1)):
+            run.meter[key] = run.meter.get(key, 0.0) + one
     if run.step % recipe.log.every and done < 1.0:
         return
-    means = {name: total / run.meter["updates"] for name, total in run.meter.items()}
+    counted = lambda name: run.meter.get(COUNT + name, run.meter["updates"])
+    means = {name: total / counted(name) for name, total in run.meter.items() if not name.startswith(COUNT)}
     seconds, waited, clips, _ = (means.pop(name) for name in ("seconds", "waited", "clips", "updates"))
     rate = clips / seconds
     log.record(

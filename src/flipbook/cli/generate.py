@@ -31,6 +31,7 @@ def generate(
     step_cache: Annotated[float | None, typer.Option(help="Skip blocks whose input moved by less than this share, say 0.1: faster, not exact.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Of drawing codes (VideoGPT): below 1 likely ones become likelier.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Draw only from so many likeliest codes.")] = None,
+    motion_seed: Annotated[int | None, typer.Option(help="Another movement of the same content (DIGAN).")] = None,
     negative_prompt: Annotated[str, typer.Option(help="What guidance leads away from.")] = "",
     sampler: Annotated[str | None, typer.Option(help="For instance euler, heun, dpmpp_2m, unipc.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same video.")] = 0,
@@ -63,7 +64,11 @@ def generate(
 
     Writes the video with its contact sheet and its recipe, and overwrites nothing.
     """
-    conditions = [*_conditions(prompt, negative_prompt, first_frame, last_frame, frames or []), *_choice(temperature, top_k)]
+    from flipbook.conditions import MotionSeed, Text
+
+    asked = _conditions(prompt, negative_prompt, first_frame, last_frame, frames or [])
+    says_nothing = all(isinstance(one, Text) and not one.prompt.strip() for one in asked)
+    drawn = [*_choice(temperature, top_k), *([] if motion_seed is None else [MotionSeed(motion_seed)])]
     settings: dict[str, Any] = {
         "num_frames": num_frames, "fps": fps, "height": height, "width": width, "sampler": sampler,
         "num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale,
@@ -77,6 +82,11 @@ def generate(
 
     public = {"motion_adapter": motion_adapter, "like": like, "inserts": inserts, "beside": beside, "variant": variant}
     loaded = load(model, device=device, compile=compile, **public)
+    if says_nothing and loaded.system.text_encoder is not None:
+        from flipbook.cli import EXAMPLE
+
+        raise ValueError(f"nothing was asked for. Try {EXAMPLE}")
+    conditions = [*(asked or [Text()]), *drawn]                            # what reads no sentence may be asked for nothing
     with progress_bar("generating", show=not json) as progress, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UnknownWords)
         if not stream:
@@ -139,11 +149,6 @@ def _conditions(
         if not equals or not index.strip().lstrip("-").isdigit():
             raise ValueError(f"--frames {item!r} is not I=PATH. Try --frames 8=middle.png")
         pictures[int(index)] = Path(path)
-    if not prompt.strip() and first is None and last is None and not pictures:
-        from flipbook.cli import EXAMPLE
-
-        raise ValueError(f"nothing was asked for. Try {EXAMPLE}")
-
     from flipbook.conditions import FirstFrame, Frames, LastFrame, Text
 
     conditions: list[Condition] = [Text(prompt, negative_prompt)] if prompt.strip() or negative_prompt.strip() else []

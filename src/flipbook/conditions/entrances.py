@@ -18,6 +18,7 @@ from flipbook.conditions.given import (
     Frames,
     LastFrame,
     Motion,
+    MotionSeed,
     NoiseAugmentation,
     Request,
     Size,
@@ -220,7 +221,8 @@ TEXT_AND_PICTURE = Entrance(
 )  # fmt: skip
 DRAFT = Entrance(name="draft", kinds=(Draft,), enter=noised_draft)
 CHOICE = Entrance(name="choice", kinds=(Choice,), enter=_unchanged, defaults=(Choice(),))
-"""Enters by no door: what draws the codes reads it."""
+MOTION_SEED = Entrance(name="motion seed", kinds=(MotionSeed,), enter=_unchanged)
+"""Both enter by no door: what draws the codes, or the clip, reads them."""
 
 TEXT_AND_FRAMES = (TEXT, GIVEN_FRAMES)
 """Text by cross-attention, given frames at noise level 0 (as Wan 2.2, arXiv:2503.20314)."""

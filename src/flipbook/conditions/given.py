@@ -101,6 +101,13 @@ class Choice(Condition):
             raise ValueError(f"temperature={self.temperature}, top_k={self.top_k}: both are 0 or more. Try temperature=1.0, top_k=100.")
 
 
+@dataclass(frozen=True)
+class MotionSeed(Condition):
+    """Draws how things move, apart from what there is, for systems that draw the two apart. Without it the video's own seed draws both."""
+
+    seed: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Size:
     """num_frames at fps frames per second, height x width pixels."""
@@ -113,7 +120,7 @@ class Size:
 
 Request = tuple[Condition, ...]
 TRY_A_REQUEST = "Try a sentence, or a list of conditions such as [Text('...'), FirstFrame(image)]."
-PLAIN: dict[str, type[Condition]] = {"Text": Text, "Motion": Motion, "NoiseAugmentation": NoiseAugmentation, "Choice": Choice}
+PLAIN: dict[str, type[Condition]] = {"Text": Text, "Motion": Motion, "NoiseAugmentation": NoiseAugmentation, "Choice": Choice, "MotionSeed": MotionSeed}
 """Conditions whose fields are plain data, by the name they have in a recipe."""
 
 Kind = TypeVar("Kind", bound=Condition)

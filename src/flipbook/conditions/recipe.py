@@ -93,6 +93,8 @@ def branches(recipe: Sequence[Entrance], system: System, requests: Sequence[Requ
 def resolve(request: Request, size: Size, recipe: Sequence[Entrance]) -> Request:
     """The same request with defaults in front, all pictures as one `Frames` of uint8 (H, W, 3) at their places, and drafts in size.
 
+    Empty text asks for nothing: it is left out where no sentence is read.
+
     Raises ValueError for a condition that no entrance reads, two of one kind, a place outside the clip or taken twice, frames
     that the system needs and does not get, or a clip that is given whole.
     """
@@ -100,6 +102,8 @@ def resolve(request: Request, size: Size, recipe: Sequence[Entrance]) -> Request
     rest: list[Condition] = []
     pictures: dict[int, np.ndarray] = {}
     for condition in request:
+        if condition == Text() and Text not in kinds:
+            continue
         if not isinstance(condition, kinds):
             taken = ", ".join(kind.__name__ for kind in kinds)
             raise ValueError(f"{type(condition).__name__} is no condition of this system. It takes {taken}.")

@@ -17,6 +17,7 @@ CLASSES: dict[str, str] = {
     "DiT": "flipbook.denoisers.dit",
     "FrameAutoencoder": "flipbook.autoencoders.frame",
     "GenTron": "flipbook.denoisers.gentron",
+    "ImplicitVideo": "flipbook.baselines.implicit",
     "KLAutoencoder": "flipbook.autoencoders.kl",
     "Latte": "flipbook.denoisers.latte",
     "NextFrame": "flipbook.baselines.next_frame",

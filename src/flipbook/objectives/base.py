@@ -63,6 +63,7 @@ class Objective(Protocol):
 
 OBJECTIVES: dict[str, str | Callable[[Any, Mapping[str, Any]], Objective]] = {
     "denoising": "flipbook.objectives.denoising",
+    "adversarial": "flipbook.objectives.adversarial",
     "autoencoding": "flipbook.objectives.autoencoding",
     "causal": "flipbook.objectives.causal",
     "codes": "flipbook.objectives.codes",

@@ -35,6 +35,7 @@ SYSTEMS: dict[str, str] = {
     "next-frame": "flipbook.systems.next_frame",
     "convlstm": "flipbook.systems.convlstm",
     "tcn": "flipbook.systems.tcn",
+    "digan": "flipbook.systems.digan",
     "vdm": "flipbook.systems.vdm",
     "videogpt": "flipbook.systems.videogpt",
     "videoldm": "flipbook.systems.videoldm",

@@ -50,7 +50,8 @@ class Lesson:
     start:   "": from fresh weights or from this network's last lesson; another network of the demo, whose weights are taken where
              they fit; or another system, whose own demonstration is run first (the image model that most systems are built on).
     frames, stride, side: of the clips, whose 16 frames are at 8 fps.   batch: clips of an update.
-    options: of the objective, instead of the stage's.   data: further options of the world.
+    options: of the objective, instead of the stage's.   data: further options of the world.   recipe: keys of the training's recipe, instead of
+             those of all demonstrations.
     """
 
     network: str
@@ -63,6 +64,7 @@ class Lesson:
     batch: int = 8
     options: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
