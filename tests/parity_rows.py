@@ -106,7 +106,8 @@ def rows() -> Iterator[Row]:
         yield Row(*named, f"pipeline latents, {STEPS} steps", PIPELINE, lambda root, layout=layout: pipeline_error(layout, root))
     for name in videocrafter_plain.NETWORKS:
         yield Row("videocrafter", f"VideoCrafter, {name}", "U-Net forward", FORWARD, lambda root, name=name: videocrafter_error(name))
-    yield Row("lavie", "LaVie, base", "U-Net forward", FORWARD, lambda root: lavie_error())
+    for kind in lavie_plain.HEADS:
+        yield Row("lavie", f"LaVie, {kind}", "U-Net forward", FORWARD, lambda root, kind=kind: lavie_error(kind))
     yield Row("modelscope", "ModelScope, Zeroscope", "video to video latents, strength 0.6", PIPELINE, draft_error)
     for row in parity_transformers.rows():
         yield Row(*row)
@@ -175,16 +176,17 @@ def videocrafter_error(name: str) -> float:
 
 
 @torch.no_grad()
-def lavie_error() -> float:
+def lavie_error(kind: str) -> float:
     """U-Net outputs of a checkpoint under its authors' names, against a second derivation."""
     from flipbook.denoisers.unet import UNet
-    from flipbook.interop.keys.unet_lavie import LAVIE, config_of, seen
+    from flipbook.interop.keys import unet_lavie, unet_lavie_vsr
 
-    image = lavie_plain.image()
-    weights = lavie_plain.checkpoint(image)
-    x, level, tokens = _random(2, 4, lavie_plain.FRAMES, 4, 4, seed=1), torch.tensor([37, 998]), _random(2, 5, 12, seed=2)
-    net = LAVIE.load(UNet(config_of(seen(weights))), weights).eval()
-    return error(net(x, (level + 1) / 1000, Doors(tokens=tokens)), lavie_plain.answered(image, weights, x, level, tokens))
+    image = lavie_plain.image(kind)
+    weights = lavie_plain.checkpoint(image, kind)
+    x, level, tokens, beside, doors = lavie_plain.asked(kind)
+    names, layout = (unet_lavie_vsr, unet_lavie_vsr.UPSCALER) if kind == "upscaler" else (unet_lavie, unet_lavie.LAVIE)
+    net = layout.load(UNet(names.config_of(names.seen(weights))), weights).eval()
+    return error(net(x, (level + 1) / 1000, doors), lavie_plain.answered(image, weights, x, level, tokens, beside, kind))
 
 
 @torch.no_grad()

@@ -39,7 +39,7 @@ def inputs(batch=2, frames=3, size=8, channels=4):
 
 @pytest.mark.parametrize("changes", [
     {}, {"use_linear_projection": True}, {"attention_head_dim": (2, 4)}, {"layers_per_block": (2, 1), "transformer_layers_per_block": 2},
-    {"norm_eps": 1e-3, "act_fn": "gelu"}, {"resnet_time_scale_shift": "scale_shift"},
+    {"norm_eps": 1e-3, "act_fn": "gelu"}, {"resnet_time_scale_shift": "scale_shift"}, {"only_cross_attention": (True, False)}, {"only_cross_attention": True},
 ])  # fmt: skip
 def test_every_frame_is_what_the_reference_makes_of_it(changes):
     theirs = reference(**changes)

@@ -109,16 +109,64 @@ def test_the_network_the_autoencoder_and_the_scale_are_written_as_they_were_read
     torch.testing.assert_close(again["scale_arr"], file["scale_arr"][:1000], atol=1e-6, rtol=0)
 
 
-def test_the_base_of_lavie_takes_autoencoder_and_text_from_beside(tmp_path, beside):
+LAVIE = {"widths": (32, 64), "groups": 32, "text_dim": 32, "norm": "clip"}
+"""What its authors' files hold: norms over the clip."""
+
+
+def lavie_file(kind, folder, **changes):
+    from flipbook.systems import changed, lavie
+
     torch.manual_seed(0)
-    tiny = build("lavie", tiny=True, denoiser={"widths": (32, 64), "groups": 32, "text_dim": 32})
+    tiny = lavie.build(changed(lavie.tiny_stage(kind), {"denoiser": {**LAVIE, **changes}}))
     randomised(tiny.denoiser)
-    path = written(single_file_weights(tiny), tmp_path / "lavie.safetensors")
+    return tiny, written(single_file_weights(tiny), folder / f"lavie-{kind}.safetensors")
+
+
+def test_the_base_of_lavie_takes_autoencoder_and_text_from_beside(tmp_path, beside):
+    tiny, path = lavie_file("base", tmp_path)
     system = load_single_file(path, beside=beside)
     assert (system.method, system.name, system.process.path.schedule) == ("lavie", "lavie-base", "linear")
     (video,) = generate(system, "a red ball", **SETTINGS)
     assert video.frames.shape == (3, 32, 32, 3)
     assert all(torch.equal(value, tiny.denoiser.state_dict()[key]) for key, value in system.denoiser.state_dict().items())
+
+
+def test_lavies_three_files_are_a_cascade_from_the_command_line_that_goes_on_where_it_stopped(tmp_path, beside, capsys):
+    """Files as stages; then the last stage alone with another level, which leaves the two before it as they are."""
+    import yaml
+
+    from flipbook.long.cascade import to_data
+    from flipbook.systems import lavie
+
+    for part in ("vae", "text_encoder", "tokenizer"):
+        (tmp_path / part).symlink_to(beside / part)
+    shapes = {"base": {}, "interpolation": {"heads": (8, 8)}, "upscaler": {}}
+    files = {kind: str(lavie_file(kind, tmp_path, **changes)[1]) for kind, changes in shapes.items()}
+    plan = lavie.cascade(files, num_frames=2, height=16, width=16)
+    for stage in plan.stages:
+        plan = plan.with_stage(stage.name, num_inference_steps=1)
+    (tmp_path / "lavie.yaml").write_text(yaml.safe_dump(to_data(plan)))
+
+    def run(*more):
+        with pytest.raises(SystemExit, match=r"^0$"):
+            main(["cascade", str(tmp_path / "lavie.yaml"), "a ball", "--folder", str(tmp_path / "run"), *more])
+
+    run("--json")
+    assert '"frames": 5' in capsys.readouterr().out
+    kept = {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.safetensors")}
+    assert sorted(kept) == ["1-base.safetensors", "2-interpolation.safetensors", "3-upscaler.safetensors"]
+    run("--set", "upscaler.level=0.3")
+    told = capsys.readouterr().err
+    assert "upscaler" in told
+    assert "base" not in told
+    again = {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.safetensors")}
+    assert [again[name] == kept[name] for name in sorted(kept)] == [True, True, False]
+
+
+def test_lavies_interpolation_that_reads_a_mask_is_refused_by_its_channels(tmp_path, beside):
+    _, path = lavie_file("interpolation", tmp_path, channel_door=5, heads=(8, 8))
+    with pytest.raises(ValueError, match="LaVie's interpolation and reads 5 channels beside the latents; known is the one with 4"):
+        load_single_file(path, beside=beside)
 
 
 def stable_diffusion():

@@ -22,7 +22,7 @@ from flipbook.nn.inserts import InsertTable, insert_table
 from flipbook.nn.inserts.micro_conditioning import VectorEmbedding, VectorPart, vector_part
 from flipbook.nn.inserts.temporal_attention import FrameAttention
 from flipbook.nn.run import Run, compile_each, run_plain
-from flipbook.nn.transformer import CrossAttention
+from flipbook.nn.transformer import TABLES, CrossAttention, KVFrames
 
 Clock = Literal["levels", "edm"]
 
@@ -37,6 +37,10 @@ class UNetConfig:
     transformers:   transformer blocks behind each residual block, 0 for none; `mid_transformers` in the middle.
     heads, head_dim: attention heads per level, or channels per head; exactly one of the two.
     text_dim:       width of the `tokens` door; None for a network without one.
+    text_alone:     levels whose transformers read the tokens twice and their frame not at all (Stable Diffusion's upscaler); (): none. The
+                    middle has none of them.
+    kv_frames:      which frames attention within a frame reads: "own", the "sparse_causal" two (the first and the one before,
+                    arXiv:2212.11565), or the "first_frame" alone.
     picture_dim:    width of the `picture_tokens` door, which the image transformers read by keys and values of their own; None: no such door.
     vector:         what the columns of the `vector` door mean, in their order.
     given_clock:    frames marked as given get a time embedding of their own on top, silent at birth (LVDM, arXiv:2211.13221).
@@ -57,6 +61,8 @@ class UNetConfig:
     heads: tuple[int, ...] | None = None
     head_dim: int | None = None
     text_dim: int | None = 768
+    text_alone: tuple[bool, ...] = ()
+    kv_frames: KVFrames = "own"
     picture_dim: int | None = None
     vector: tuple[VectorPart, ...] = ()
     given_clock: bool = False
@@ -71,17 +77,21 @@ class UNetConfig:
     inserts: InsertTable = field(default_factory=InsertTable)
 
     def __post_init__(self) -> None:
-        for name in ("widths", "depths", "transformers", "heads", "down_eps"):
+        for name in ("widths", "depths", "transformers", "heads", "text_alone", "down_eps"):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else tuple(value))
         object.__setattr__(self, "vector", tuple(vector_part(part) for part in self.vector))
         object.__setattr__(self, "inserts", insert_table(self.inserts))
-        for name in ("depths", "transformers", "heads", "down_eps"):
+        for name in ("depths", "transformers", "heads", "text_alone", "down_eps"):
             value = getattr(self, name)
-            if value is not None and len(value) != len(self.widths):
+            if value and len(value) != len(self.widths):
                 raise ValueError(f"{name}={value} has {len(value)} entries, but widths={self.widths} {len(self.widths)} levels. Give one per level.")
         if (self.heads is None) == (self.head_dim is None):
             raise ValueError("a U-Net needs either `heads`, one number per level, or `head_dim`. Try head_dim=64.")
+        if self.kv_frames not in ("own", *TABLES):
+            raise ValueError(f"kv_frames={self.kv_frames!r} is unknown. Try one of own, {', '.join(TABLES)}.")
+        if any(self.text_alone) and self.text_dim is None:
+            raise ValueError(f"text_alone={self.text_alone}: a network with text_dim=None has no tokens to read. Leave it out.")
         if self.act not in ACTIVATIONS:
             raise ValueError(f"act={self.act!r} is unknown. Try one of {', '.join(ACTIVATIONS)}.")
         for width, heads in zip(self.widths, self.level_heads, strict=True):
@@ -123,7 +133,7 @@ class UNet(nn.Module):
             x = width
 
         site = self._site("mid", last)
-        self.mid: Any = nn.ModuleList([Layer(x, x, c.mid_transformers, site), Layer(x, x, 0, site, pair=False)])
+        self.mid: Any = nn.ModuleList([Layer(x, x, c.mid_transformers, site), Layer(x, x, 0, site, last=True)])
 
         self.up: Any = nn.ModuleList()
         for i, width in reversed(list(enumerate(widths))):
@@ -142,7 +152,10 @@ class UNet(nn.Module):
         c = self.config
         eps = c.down_eps[level] if stage == "down" and c.down_eps else c.eps
         rows = [row for row in c.inserts.rows if stage in row.stages and (row.levels is None or level in row.levels)]
-        return Site(c.level_heads[level], c.time_dim, c.text_dim, c.picture_dim, c.groups, eps, c.norm, c.act, c.time_scale_shift, rows)
+        text_alone = stage != "mid" and bool(c.text_alone) and c.text_alone[level]
+        return Site(
+            c.level_heads[level], c.time_dim, c.text_dim, c.picture_dim, c.groups, eps, c.norm, c.act, c.time_scale_shift, c.kv_frames, text_alone, rows,
+        )  # fmt: skip
 
     def _number_cross_attentions(self) -> None:
         self._readers = [layer for layer in self.modules() if isinstance(layer, CrossAttention)]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from flipbook.nn.clip import Clip, GroupNorm, ImageConv, Scope, per_image
 from flipbook.nn.inserts import Insert, Sockets
 from flipbook.nn.inserts.host import Host
-from flipbook.nn.transformer import CrossAttention, GatedMLP, SelfAttention
+from flipbook.nn.transformer import CrossAttention, GatedMLP, KVFrames, SelfAttention
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"silu": F.silu, "gelu": F.gelu}
 IN_RESNET = ("after_conv",)
@@ -33,6 +33,8 @@ class Site:
     norm: Scope
     act: str
     time_scale_shift: bool
+    kv_frames: KVFrames
+    text_alone: bool
     inserts: Sequence[Insert]           # those of this stage
 
     def rows(self, *at: str) -> list[Insert]:
@@ -73,19 +75,22 @@ class Resnet(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention within the frame, attention to the tokens, gated MLP, each normed before and added after."""
+    """Attention within the frame (or to the tokens once more), attention to the tokens, gated MLP, each normed before and added after."""
 
     def __init__(self, dim: int, site: Site):
         super().__init__()
         heads = site.heads
-        self.norm1, self.attention = nn.LayerNorm(dim), SelfAttention(dim, heads, dim // heads)
+        self.norm1 = nn.LayerNorm(dim)
+        self.attention: nn.Module = SelfAttention(dim, heads, dim // heads, site.kv_frames)
+        if site.text_alone and site.text_dim is not None:
+            self.attention = CrossAttention(dim, heads, dim // heads, site.text_dim)
         self.norm2 = nn.LayerNorm(dim) if site.text_dim is not None else None
         self.cross = CrossAttention(dim, heads, dim // heads, site.text_dim, site.picture_dim) if site.text_dim is not None else None
         self.norm3, self.mlp = nn.LayerNorm(dim), GatedMLP(dim)
         self.inserts = site.sockets(dim, *IN_TRANSFORMER)
 
     def forward(self, x: Tensor, clip: Clip) -> Tensor:
-        x = x + self.attention(self.norm1(x))
+        x = x + self.attention(self.norm1(x), clip)
         x = self.inserts.plug("after_self_attention", x, clip)
         if self.norm2 is not None and self.cross is not None:
             x = x + self.cross(self.norm2(x), clip)
@@ -111,11 +116,11 @@ class SpatialTransformer(nn.Module):
 
 
 class Layer(nn.Module):
-    """A residual block and, where its level has one, the image transformer behind it."""
+    """A residual block and, where its level has one, the image transformer behind it. last: it ends the middle."""
 
-    def __init__(self, c_in: int, c_out: int, depth: int, site: Site, *, pair: bool = True):
+    def __init__(self, c_in: int, c_out: int, depth: int, site: Site, *, last: bool = False):
         super().__init__()
-        places = ("after_resnet", *(("after_spatial_attention",) if depth else ()), *(("after_pair",) if pair else ()))
+        places = ("after_resnet", *(("before_transformer", "after_spatial_attention") if depth else ()), "after_level" if last else "after_pair")
         self.resnet = Resnet(c_in, c_out, site)
         self.transformer = SpatialTransformer(c_out, depth, site) if depth else None
         self.inserts = site.sockets(c_out, *places)
@@ -124,9 +129,10 @@ class Layer(nn.Module):
         x = self.resnet(x, clip)
         x = self.inserts.plug("after_resnet", x, clip)
         if self.transformer is not None:
+            x = self.inserts.plug("before_transformer", x, clip)
             x = self.transformer(x, clip)
             x = self.inserts.plug("after_spatial_attention", x, clip)
-        return self.inserts.plug("after_pair", x, clip)
+        return self.inserts.plug("after_level", self.inserts.plug("after_pair", x, clip), clip)
 
 
 class Level(nn.Module):

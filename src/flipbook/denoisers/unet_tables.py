@@ -103,10 +103,16 @@ LAVIE = InsertTable((
 ))
 """LaVie, arXiv:2309.15103: temporal attention alone, before each MLP; appended stills skip it."""
 
+LAVIE_INTERPOLATION = InsertTable((Insert(name="temporal_attention", at="after_mlp", kind=TemporalAttention()),))
+"""LaVie's interpolation network, as its authors' code has it: behind each MLP, without positions. Its sparse-causal attention tells the order."""
+
 LAVIE_VSR = InsertTable((
-    Insert(name="temporal_conv", at="after_level", kind=TemporalConv(layout="k5x2", norm="clip"), stages=("down", "up"), levels=(0, 1, 2)),
+    Insert(name="temporal_conv", at="after_level", kind=TemporalConv(layout="k5x2", norm="clip", eps=1e-6)),
+    Insert(name="temporal_resnet", at="before_transformer", kind=TemporalConv(layout="k3x2", norm="clip", eps=1e-6, timed=False)),
+    LAVIE.rows[0],
 ))
-"""LaVie's upscaler: one module per level of a frozen image upscaler."""
+"""LaVie's upscaler: a module behind each level of a frozen image upscaler and behind its middle, a residual block over time before each of its
+transformers, and the base's attention in each of their blocks."""
 
 SVD = InsertTable((
     Insert(name="temporal_conv", at="after_resnet", kind=TemporalConv(layout="k3x2", norm="clip"), mix="sigmoid"),
@@ -133,7 +139,7 @@ ANIMATEDIFF_V3 = animatediff(middle=False)
 TABLES: dict[str, InsertTable] = {
     "vdm": VDM, "make-a-video": MAKE_A_VIDEO, "imagen-video": IMAGEN_VIDEO, "imagen-video-sr": IMAGEN_VIDEO_SR, "video-ldm": VIDEO_LDM,
     "magic-video": MAGIC_VIDEO, "lvdm": LVDM, "lvdm-text": LVDM_TEXT, "videocrafter": VIDEOCRAFTER, "videocrafter-1": VIDEOCRAFTER_1, "modelscope": MODELSCOPE,
-    "show-1": SHOW_1, "lavie": LAVIE, "lavie-vsr": LAVIE_VSR, "svd": SVD,
+    "show-1": SHOW_1, "lavie": LAVIE, "lavie-interpolation": LAVIE_INTERPOLATION, "lavie-vsr": LAVIE_VSR, "svd": SVD,
     "animatediff-v1": ANIMATEDIFF_V1, "animatediff-v2": ANIMATEDIFF_V2, "animatediff-v3": ANIMATEDIFF_V3,
 }  # fmt: skip
 """The published tables by name."""

@@ -1,7 +1,8 @@
-"""Single-file checkpoints under the names of their authors, as systems: Stable Diffusion 1.x and 2.x, VideoCrafter 1 and 2, LaVie's base.
+"""Single-file checkpoints under the names of their authors, as systems: Stable Diffusion 1.x and 2.x, VideoCrafter 1 and 2, LaVie's three.
 
 A file holds weights and nothing else, so part of a model stands `beside` it, in the folder of a Stable Diffusion pipeline: the tokenizer for
-all, the scheduler for Stable Diffusion, autoencoder and text encoder for LaVie. AnimateDiff's motion modules go with `motion_adapter`.
+all, the scheduler for Stable Diffusion, autoencoder and text encoder for LaVie (for its upscaler, those of Stable Diffusion's). AnimateDiff's
+motion modules go with `motion_adapter`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from flipbook.interop.encoders import filled, read_encoder, read_tokenizer
-from flipbook.interop.keys import autoencoder_kl, picture_rows, single_file, unet_lavie, unet_videocrafter
+from flipbook.interop.keys import (
+    autoencoder_kl,
+    picture_rows,
+    single_file,
+    unet_lavie,
+    unet_lavie_vsr,
+    unet_videocrafter,
+)
 from flipbook.interop.keys.single_file import AUTOENCODER, TEXT, UNET
 from flipbook.interop.keys_apply import KeysDoNotFit, Rule, inverted, listed, translate
 from flipbook.interop.public import read_network, read_scheduler
@@ -41,10 +49,10 @@ def load_single_file(
     folder = path.parent if beside is None else Path(beside)
     kind = kind_of(weights, origin)
     parts = {"videocrafter": _videocrafter, "lavie": _lavie, "stable-diffusion": _stable_diffusion}[kind](weights, origin, folder, head_dim, dtype)
+    named = {"name": path.stem, **{name: parts.pop(name) for name in ("name",) if name in parts}}
     from flipbook.systems import SYSTEMS
 
     parts = {name: part.to(device) if isinstance(part, nn.Module) else part for name, part in parts.items()}
-    named = {"name": "lavie-base"} if kind == "lavie" else {"name": path.stem}
     system: System = importlib.import_module(SYSTEMS[kind]).compose(**named, card={"title": path.stem, "layout": f"{kind}, one file"}, **parts)
     return system.eval()
 
@@ -55,24 +63,25 @@ def kind_of(weights: Weights, origin: str) -> str:
         return "videocrafter"
     if f"{UNET}input_blocks.0.0.weight" in weights:
         return "stable-diffusion"
-    if any(key.endswith(unet_lavie.BIAS) for key in weights):
+    if any(unet_lavie.TEMPORAL in key or unet_lavie_vsr.TEMPORAL in key for key in weights):
         return "lavie"
     if any(".motion_modules." in key for key in weights):
         raise ValueError(f"{origin} holds motion modules alone. Give it as motion_adapter, with an image model.")
     first = ", ".join(sorted(weights)[:3])
     raise ValueError(
-        f"{origin} is no checkpoint that is known here (it holds {first}, ...). Known: Stable Diffusion 1.x and 2.x, VideoCrafter 1 and 2, LaVie's base, "
+        f"{origin} is no checkpoint that is known here (it holds {first}, ...). Known: Stable Diffusion 1.x and 2.x, VideoCrafter 1 and 2, LaVie's three, "
         "each in one file. Of other models give the folder in diffusers' layout."
     )
 
 
 def single_file_weights(system: System) -> dict[str, Tensor]:
-    """The weights of a VideoCrafter or a LaVie base as their authors' files hold them: VideoCrafter's network, autoencoder and scale, LaVie's network.
+    """The weights of a VideoCrafter or a LaVie as their authors' files hold them: VideoCrafter's network, autoencoder and scale, LaVie's network.
 
     Text and image encoders are not written: they are CLIP's own. Raises ValueError for systems that have no such file.
     """
     if system.method == "lavie":
-        return unet_lavie.LAVIE.write(system.denoiser)[1]
+        layout = unet_lavie_vsr.UPSCALER if any(system.denoiser.config.text_alone) else unet_lavie.LAVIE
+        return layout.write(system.denoiser)[1]
     if system.method != "videocrafter":
         raise ValueError(f"{system.method or system.name} has no single-file layout here. Try write_network, which writes diffusers' folders.")
     autoencoder = system.autoencoder
@@ -118,10 +127,16 @@ def _lavie(weights: Weights, origin: str, folder: Path, head_dim: int, dtype: to
     from flipbook.denoisers.unet import UNet
     from flipbook.interop.folder import unfilled
 
+    larger = any(unet_lavie_vsr.TEMPORAL in key for key in weights)
+    names, layout = (unet_lavie_vsr, unet_lavie_vsr.UPSCALER) if larger else (unet_lavie, unet_lavie.LAVIE)
     with unfilled():
-        net = UNet(unet_lavie.config_of(unet_lavie.seen(weights)))
+        net = UNet(names.config_of(names.seen(weights)))
+    kind = "upscaler" if larger else "base" if net.config.kv_frames == "own" else "interpolation"
+    door = {"base": 0, "interpolation": net.config.in_channels, "upscaler": 3}[kind]
+    if net.config.channel_door != door:
+        raise ValueError(f"{origin} is LaVie's {kind} and reads {net.config.channel_door} channels beside the latents; known is the one with {door}.")
     return {
-        "denoiser": unet_lavie.LAVIE.load(net, weights, origin), "autoencoder": read_network(_there(folder, "vae", origin), dtype=dtype),
+        "name": f"lavie-{kind}", "denoiser": layout.load(net, weights, origin), "autoencoder": read_network(_there(folder, "vae", origin), dtype=dtype),
         "text_encoder": read_encoder(_there(folder, "text_encoder", origin).parent, "text_encoder", dtype=dtype),
     }  # fmt: skip
 

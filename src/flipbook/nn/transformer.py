@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flipbook.nn.attention import softmax_attention
+from flipbook.nn.attention import attend, first_frame, softmax_attention, sparse_causal
 from flipbook.nn.clip import Clip
+
+KVFrames = Literal["own", "sparse_causal", "first_frame"]
+TABLES: dict[KVFrames, Callable[[int], Tensor]] = {"sparse_causal": sparse_causal, "first_frame": first_frame}
+"""Whose keys and values a frame reads: its own, or those of the frames in its row of a table (T, m)."""
 
 
 class SelfAttention(nn.Module):
-    """Every cell of a frame reads all cells of its frame."""
+    """Every cell of a frame reads all cells of its frame, or of those that a table names instead (`kv_frames`).
 
-    def __init__(self, dim: int, heads: int, head_dim: int):
+    Where the clip parts frames, a frame reads itself in the place of one that it may not be touched by.
+    """
+
+    def __init__(self, dim: int, heads: int, head_dim: int, kv_frames: KVFrames = "own"):
         super().__init__()
         inner = heads * head_dim
-        self.heads = heads
+        self.heads, self.kv_frames = heads, kv_frames
         self.q, self.k, self.v = (nn.Linear(dim, inner, bias=False) for _ in range(3))
         self.out = nn.Linear(inner, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, clip: Clip) -> Tensor:
         b, t, h, w, _ = x.shape
-        q, k, v = (layer(x).view(b * t, h * w, self.heads, -1) for layer in (self.q, self.k, self.v))
-        return self.out(softmax_attention(q, k, v).reshape(b, t, h, w, -1))
+        if self.kv_frames == "own" or t == 1:
+            q, k, v = (layer(x).view(b * t, h * w, self.heads, -1) for layer in (self.q, self.k, self.v))
+            return self.out(softmax_attention(q, k, v).reshape(b, t, h, w, -1))
+        q, k, v = (layer(x).view(b, t * h * w, self.heads, -1) for layer in (self.q, self.k, self.v))
+        table = TABLES[self.kv_frames](t).to(x.device)                      # (T, m)
+        if clip.attends is None:
+            out = attend(q, k, v, (t, h * w), kv_frames=table)
+        else:
+            tables = torch.where(clip.attends.gather(2, table.expand(len(clip.attends), -1, -1)), table, torch.arange(t, device=x.device)[:, None])
+            tables = tables.expand(b, -1, -1)
+            out = torch.cat([attend(q[[i]], k[[i]], v[[i]], (t, h * w), kv_frames=tables[i]) for i in range(b)])
+        return self.out(out.reshape(b, t, h, w, -1))
 
 
 class CrossAttention(nn.Module):

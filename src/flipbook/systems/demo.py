@@ -116,6 +116,12 @@ def between(network: str, **changes: Any) -> CascadeStage:
     return CascadeStage(name=network, makes="between", model=network, **{**stage, **changes})
 
 
+def larger(network: str, **changes: Any) -> CascadeStage:
+    """The stage behind that: the same frames, twice as high and wide."""
+    stage: dict[str, Any] = {"num_frames": 15, "fps": 8.0, "height": 64, "width": 64, "num_inference_steps": 12, "guidance_scale": 1.0}
+    return CascadeStage(name=network, makes="larger", model=network, **{**stage, **changes})
+
+
 PLACES: dict[str, Any] = {"times": (0.3, 1.0)}
 """Options of lessons on clips that start from an image model: the noise levels at which it is decided what stands where."""
 IMAGE_FIRST = Lesson(network="image", stage="images", frames=1, batch=64)

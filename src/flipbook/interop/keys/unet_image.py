@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flipbook.denoisers.unet import UNetConfig
 from flipbook.interop.keys.unet_common import (
     Json,
@@ -19,11 +21,11 @@ from flipbook.nn.inserts.micro_conditioning import Classes, Projected, Scalars, 
 READS = {
     "in_channels", "out_channels", "down_block_types", "up_block_types", "block_out_channels", "layers_per_block", "norm_num_groups",
     "norm_eps", "act_fn", "cross_attention_dim", "transformer_layers_per_block", "attention_head_dim", "num_attention_heads",
-    "use_linear_projection", "class_embed_type", "num_class_embeds", "projection_class_embeddings_input_dim", "resnet_time_scale_shift",
+    "only_cross_attention", "use_linear_projection", "class_embed_type", "num_class_embeds", "projection_class_embeddings_input_dim", "resnet_time_scale_shift",
 }  # fmt: skip
 FIXED = {
     "center_input_sample": (False,), "flip_sin_to_cos": (True,), "freq_shift": (0,), "mid_block_type": ("UNetMidBlock2DCrossAttn",),
-    "only_cross_attention": (False,), "downsample_padding": (1,), "mid_block_scale_factor": (1,), "dropout": (0.0,),
+    "downsample_padding": (1,), "mid_block_scale_factor": (1,), "dropout": (0.0,),
     "reverse_transformer_layers_per_block": (None,), "encoder_hid_dim": (None,), "encoder_hid_dim_type": (None,),
     "dual_cross_attention": (False,), "addition_embed_type": (None,), "addition_time_embed_dim": (None,),
     "resnet_skip_time_act": (False,), "resnet_out_scale_factor": (1.0,), "time_embedding_type": ("positional",),
@@ -45,7 +47,14 @@ def config_of(json: Json) -> UNetConfig:
         **channel_split(json), **image_part(json, attention_levels(json, *BLOCKS)), vector=_vector(json, 4 * widths[0]),
         time_scale_shift=json.get("resnet_time_scale_shift", "default") == "scale_shift",
         heads=per_level(json.get("num_attention_heads") or json.get("attention_head_dim", 8), len(widths)),
+        text_alone=text_alone(json),
     )  # fmt: skip
+
+
+def text_alone(json: Json) -> tuple[bool, ...]:
+    """Levels whose first attention reads the text; () for none."""
+    levels = per_level(json.get("only_cross_attention", False), len(json["block_out_channels"]))
+    return levels if any(levels) else ()
 
 
 def image_part(json: Json, levels: tuple[bool, ...]) -> Json:
@@ -77,15 +86,18 @@ def json_of(config: UNetConfig) -> Json:
         "down_block_types": ["CrossAttnDownBlock2D" if has else "DownBlock2D" for has in levels],
         "up_block_types": ["CrossAttnUpBlock2D" if has else "UpBlock2D" for has in reversed(levels)],
         "attention_head_dim": list(config.level_heads),
+        "only_cross_attention": list(config.text_alone) or False,
         "use_linear_projection": False,
         "resnet_time_scale_shift": "scale_shift" if config.time_scale_shift else "default",
-        **image_json(config),
+        **image_json(replace(config, text_alone=())),
         **_vector_json(config.vector),
     }
 
 
 def image_json(config: UNetConfig) -> Json:
-    """The way back of `image_part` and `channel_split`."""
+    """The way back of `image_part` and `channel_split`. Raises ValueError for a network whose frames read text alone, or other frames."""
+    if any(config.text_alone) or config.kv_frames != "own":
+        raise ValueError(f"a public U-Net of this class reads its own frame; this one has text_alone={config.text_alone}, kv_frames={config.kv_frames!r}.")
     return {
         "in_channels": config.in_channels + config.channel_door,
         "out_channels": config.out_channels or config.in_channels,

@@ -26,12 +26,13 @@ Position = Literal[
     "after_conv_in",            # once, behind the first convolution
     "after_conv",               # behind each 3 x 3 convolution of each residual block, before its next norm
     "after_resnet",             # behind each residual block
+    "before_transformer",       # behind each residual block that a transformer follows, before that
     "after_self_attention",     # inside each transformer block, behind attention within the frame
     "before_mlp",               # inside each transformer block, behind attention to the tokens
     "after_mlp",                # inside each transformer block, at its end
     "after_spatial_attention",  # behind each image transformer and its own sum
     "after_pair",               # behind each residual block with its transformer; without one, behind the block; in the middle: once
-    "after_level",              # behind each level and its change of size; what the level leaves for the way up is taken before
+    "after_level",              # behind each level and its change of size, and behind the middle; what a level leaves for the way up is taken before
 ]
 Stage = Literal["in", "down", "mid", "up"]
 Kind = TemporalConv | TemporalAttention | TemporalTransformer | FrameAwareBlock | FrameAdaptor

@@ -22,14 +22,19 @@ class TemporalConv:
 
     layout: "k3x4"  x + 4 times [norm, SiLU, (dropout), conv 3] (ModelScope arXiv:2308.06571, VideoCrafter, Show-1)
             "k3x2"  a residual block of two convs of 3 with the time embedding between (Stable Video Diffusion arXiv:2311.15127)
-            "k5x2"  a residual block of two convs of 5, an image residual block, a 1x1 conv, added to x (LaVie's upscaler, arXiv:2309.15103)
+            "k5x2"  a residual block of a conv of 5 and one of 3, an image residual block, a 1x1 conv, added to x (LaVie's upscaler,
+                    arXiv:2309.15103, as its authors' code has it)
             "dirac" one conv of 3, no norm, no sum: it follows an image convolution (Make-A-Video, arXiv:2209.14792)
     norm:   what the group norms' statistics span: "frame", or "clip" as ModelScope, VideoCrafter and SVD were trained.
+    eps:    of the norms of "k3x2" and "k5x2"; None: the host's.
+    timed:  whether "k3x2" is told the noise level.
     """
 
     layout: Layout = "k3x4"
     norm: Scope = "frame"
     dropout: float = 0.0
+    eps: float | None = None
+    timed: bool = True
     kind: Literal["temporal_conv"] = "temporal_conv"
 
     def __post_init__(self) -> None:
@@ -40,7 +45,7 @@ class TemporalConv:
         if self.layout == "k3x4":
             return FourConvs(host, self)
         if self.layout == "k3x2":
-            return TemporalResnet(host, 3, self)
+            return TemporalResnet(host, (3, 3), self)
         if self.layout == "k5x2":
             return TemporalThenImage(host, self)
         return DiracConv(host.channels)
@@ -65,14 +70,14 @@ class FourConvs(nn.Module):
 
 
 class TemporalResnet(nn.Module):
-    def __init__(self, host: Host, kernel: int, how: TemporalConv):
+    def __init__(self, host: Host, kernels: tuple[int, int], how: TemporalConv):
         super().__init__()
-        channels = host.channels
-        self.norm1 = GroupNorm(host.groups, channels, host.eps, how.norm)
-        self.conv1 = TimeConv(channels, channels, kernel)
-        self.time = nn.Linear(host.time_dim, channels)
-        self.norm2 = GroupNorm(host.groups, channels, host.eps, how.norm)
-        self.conv2 = TimeConv(channels, channels, kernel)
+        channels, eps = host.channels, host.eps if how.eps is None else how.eps
+        self.norm1 = GroupNorm(host.groups, channels, eps, how.norm)
+        self.conv1 = TimeConv(channels, channels, kernels[0])
+        self.time = nn.Linear(host.time_dim, channels) if how.timed else None
+        self.norm2 = GroupNorm(host.groups, channels, eps, how.norm)
+        self.conv2 = TimeConv(channels, channels, kernels[1])
         self.dropout = nn.Dropout(how.dropout)
 
     def start_as_identity(self) -> None:
@@ -80,7 +85,8 @@ class TemporalResnet(nn.Module):
 
     def forward(self, x: Tensor, clip: Clip) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x, clip)), clip)
-        h = h + self.time(clip.time)[:, :, None, None]
+        if self.time is not None:
+            h = h + self.time(clip.time)[:, :, None, None]
         return x + self.conv2(self.dropout(F.silu(self.norm2(h, clip))), clip)
 
 
@@ -89,12 +95,12 @@ class TemporalThenImage(nn.Module):
 
     def __init__(self, host: Host, how: TemporalConv):
         super().__init__()
-        channels = host.channels
-        self.temporal = TemporalResnet(host, 5, how)
-        self.norm1 = GroupNorm(host.groups, channels, host.eps)
+        channels, eps = host.channels, host.eps if how.eps is None else how.eps
+        self.temporal = TemporalResnet(host, (5, 3), how)
+        self.norm1 = GroupNorm(host.groups, channels, eps, how.norm)
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.time = nn.Linear(host.time_dim, channels)
-        self.norm2 = GroupNorm(host.groups, channels, host.eps)
+        self.norm2 = GroupNorm(host.groups, channels, eps, how.norm)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
         self.out = nn.Linear(channels, channels)
 
