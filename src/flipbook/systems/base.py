@@ -40,7 +40,7 @@ class Levels(Protocol):
 
 
 class Draw(Protocol):
-    """What makes latents (B, C, T, h, w) piece by piece, each from those before it: see `System.draws`."""
+    """What makes latents (B, C, T, h, w) without taking noise away, piece by piece or all at once: see `System.draws`."""
 
     def __call__(self, system: System, net: Any, requests: Sequence[Request], inputs: Inputs, doors: Mapping[str, Doors], guidance_scale: float) -> Tensor:
         """net: the denoiser in the dtype it runs in.   doors: of each branch of the guidance list, fewest conditions first, prepared."""
@@ -115,6 +115,7 @@ class System:
         numbers 0, 1, 2, ..., as public networks have them.
     streaming: what its denoiser was taught to remember, if it is causal: it makes its clips chunk by chunk, of any length. None: it is not.
     draws: by sampler's name, what makes the latents of a batch where no noise is taken away; {}: `flipbook.samplers` do.
+    classes: names of the classes that its denoiser was taught, in the order of its `vector` door, whose last column says none; (): it is told none.
     method: its file's name in `SYSTEMS`; a saved folder is composed again by that file. "": by no file.
     """
 
@@ -136,6 +137,7 @@ class System:
     index_fps: float | None = INDEX_FPS
     streaming: Streaming | None = None
     draws: Mapping[str, Draw] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
     method: str = ""
 
     @property
