@@ -1,7 +1,7 @@
 """A causal transformer over the codes of a clip, one after the other in (t h w) order.
 
 The prior of VideoGPT, arXiv:2104.10157, section 3.2. It reads the vectors of the codes before and says how likely each code is next. The
-class of a clip moves gain and bias of every norm; rows of a text are read by cross-attention, as the paper has frames read. Sampled code by
+class of a clip moves gain and bias of every norm; rows of given frames are read by cross-attention, and so are those of a text. Sampled code by
 code from a cache of keys and values by `long/codes.py`; learned by `objectives/codes.py`.
 """
 
@@ -30,7 +30,8 @@ class CodeTransformerConfig:
     """The defaults are the paper's, for clips of 16 frames of 64 x 64.
 
     num_codes, in_channels: of the codebook, and the width of its vectors.   grid: codes along time, column and row, at most.
-    text_dim: width of the `tokens` door, None: there is no text.   vector_dim: of the `vector` door, 0: there is none.
+    text_dim: width of the `tokens` door and of the `picture_tokens` one, whose rows are read together; None: nothing is read.
+    vector_dim: of the `vector` door, 0: there is none.
     """
 
     num_codes: int = 2048
@@ -67,11 +68,15 @@ class CodeTransformer(nn.Module):
         nn.init.zeros_(self.head.weight)                                    # all codes alike likely
 
     def prepare(self, doors: Doors) -> Doors:
-        """Doors with the keys and values that every block reads of the text."""
-        if doors.tokens is None or self.config.text_dim is None:
+        """Doors with the keys and values that every block reads of the text and of given frames; the mask then covers both."""
+        read = [rows for rows in (doors.tokens, doors.picture_tokens) if rows is not None]
+        if not read or self.config.text_dim is None:
             return doors
+        mask = doors.token_mask
+        if mask is not None and doors.picture_tokens is not None:
+            mask = torch.cat([mask, mask.new_ones(doors.picture_tokens.shape[:2])], dim=1)
         blocks: Any = self.blocks
-        return replace(doors, keys_values=[block.cross.keys_values(doors.tokens) for block in blocks])
+        return replace(doors, token_mask=mask, keys_values=[block.cross.keys_values(torch.cat(read, dim=1)) for block in blocks])
 
     def forward(self, z: Tensor, doors: Doors | None = None) -> Tensor:
         grid = (z.shape[2], z.shape[3], z.shape[4])

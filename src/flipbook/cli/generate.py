@@ -29,6 +29,7 @@ def generate(
     ] = None,
     best_of: Annotated[int | None, typer.Option(help="Candidates for each video; the model keeps the one that fits the words best.", min=1)] = None,
     step_cache: Annotated[float | None, typer.Option(help="Skip blocks whose input moved by less than this share, say 0.1: faster, not exact.")] = None,
+    of_class: Annotated[str | None, typer.Option("--class", help="Of which of the model's classes, by name, for models that were taught some.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Of drawing codes (VideoGPT): below 1 likely ones become likelier.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Draw only from so many likeliest codes.")] = None,
     motion_seed: Annotated[int | None, typer.Option(help="Another movement of the same content (DIGAN).")] = None,
@@ -64,11 +65,11 @@ def generate(
 
     Writes the video with its contact sheet and its recipe, and overwrites nothing.
     """
-    from flipbook.conditions import MotionSeed, Text
+    from flipbook.conditions import ClassLabel, MotionSeed, Text
 
     asked = _conditions(prompt, negative_prompt, first_frame, last_frame, frames or [])
     says_nothing = all(isinstance(one, Text) and not one.prompt.strip() for one in asked)
-    drawn = [*_choice(temperature, top_k), *([] if motion_seed is None else [MotionSeed(motion_seed)])]
+    drawn = [*_choice(temperature, top_k), *([] if motion_seed is None else [MotionSeed(motion_seed)]), *([] if of_class is None else [ClassLabel(of_class)])]
     settings: dict[str, Any] = {
         "num_frames": num_frames, "fps": fps, "height": height, "width": width, "sampler": sampler,
         "num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale,

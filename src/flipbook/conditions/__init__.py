@@ -7,7 +7,9 @@ what a system's condition recipe is, `entrances.py` the entrances that recipes a
 from flipbook.conditions.entrances import (
     ANIMATED_PICTURE,
     CHOICE,
+    CLASS,
     DRAFT,
+    FIRST_FRAMES,
     GIVEN_FRAMES,
     MOTION_SEED,
     TEXT,
@@ -23,6 +25,7 @@ from flipbook.conditions.entrances import (
 )
 from flipbook.conditions.given import (
     Choice,
+    ClassLabel,
     Condition,
     Draft,
     FirstFrame,
@@ -47,7 +50,9 @@ from flipbook.conditions.recipe import Entrance, Inputs, branches, empty_inputs,
 __all__ = [
     "ANIMATED_PICTURE",
     "CHOICE",
+    "CLASS",
     "DRAFT",
+    "FIRST_FRAMES",
     "GIVEN_FRAMES",
     "MOTION_SEED",
     "TEXT",
@@ -55,6 +60,7 @@ __all__ = [
     "TEXT_AND_FRAMES",
     "TEXT_AND_PICTURE",
     "Choice",
+    "ClassLabel",
     "Condition",
     "Draft",
     "Entrance",

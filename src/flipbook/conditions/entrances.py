@@ -8,11 +8,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from flipbook.conditions.given import (
     Choice,
+    ClassLabel,
     Draft,
     FirstFrame,
     Frames,
@@ -29,6 +31,7 @@ from flipbook.conditions.given import (
 )
 from flipbook.conditions.recipe import Entrance, Inputs
 from flipbook.data.seeds import derive_seed
+from flipbook.hints import nearest
 from flipbook.shapes import pixels_to_tensor
 
 if TYPE_CHECKING:
@@ -176,6 +179,52 @@ def _enter_numbers(columns: tuple[Number, ...], system: System, requests: Sequen
     return replace(inputs, doors=inputs.doors.with_(vector=vector))
 
 
+# ---------------------------------------------------------------- a class
+
+
+def class_row(system: System, requests: Sequence[Request], inputs: Inputs) -> Inputs:
+    """The class into the `vector` door: a column for each of the system's, and a last one that says none of them."""
+    return _classes(system, [(first_of(request, ClassLabel) or ClassLabel()).name for request in requests], inputs)
+
+
+def no_class(system: System, requests: Sequence[Request], inputs: Inputs) -> Inputs:
+    """None of the classes, for all."""
+    return _classes(system, [""] * len(requests), inputs)
+
+
+def _classes(system: System, names: Sequence[str], inputs: Inputs) -> Inputs:
+    known = (*system.classes, "")
+    if strange := [name for name in names if name not in known]:
+        raise ValueError(f"class {strange[0]!r} is none of the {len(system.classes)} that {system.name} was taught. {nearest(strange[0], system.classes)}")
+    vector = torch.zeros(len(names), len(known), device=inputs.given.device)
+    vector[range(len(names)), [known.index(name) for name in names]] = 1.0
+    return replace(inputs, doors=inputs.doors.with_(vector=vector))
+
+
+# ---------------------------------------------------------------- a beginning that is read
+
+
+def beginning_read(system: System, requests: Sequence[Request], inputs: Inputs) -> Inputs:
+    """The first frames into the `picture_tokens` door, by an encoder of short clips; where none are given, its one row that says so.
+
+    Raises ValueError for given frames that are no beginning, for more than the encoder reads, and for a batch in which they are not equally many.
+    """
+    encoder, given = system.image_encoder, [pictures_of(request) for request in requests]
+    counts = sorted({len(pictures) for pictures in given if pictures})
+    if strange := [sorted(pictures) for pictures in given if sorted(pictures) != list(range(len(pictures)))]:
+        raise ValueError(f"frames {strange[0]} are given: {system.name} goes on from a beginning. Give frames 0, 1, ..., without a gap.")
+    if counts and counts[-1] > encoder.config.frames:
+        raise ValueError(f"{counts[-1]} frames are given, and {system.name} reads the first {encoder.config.frames} at most. Leave the others out.")
+    if len(counts) > 1:
+        raise ValueError(f"the videos of one batch begin with {' and '.join(map(str, counts))} given frames. Try batch_size=1.")
+    if not counts:
+        return replace(inputs, doors=inputs.doors.with_(picture_tokens=encoder.nothing.expand(len(requests), 1, -1)))
+    clips = torch.stack([pixels_to_tensor(np.stack([pictures[i] for i in range(counts[0])])) for pictures in given if pictures])
+    seen = encoder.encode(clips.to(inputs.given))                           # (B', L, D)
+    taken, nothing = iter(seen), encoder.nothing.expand(1, seen.shape[1], -1)[0]    # the same row many times says what it says once
+    return replace(inputs, doors=inputs.doors.with_(picture_tokens=torch.stack([next(taken) if pictures else nothing for pictures in given])))
+
+
 # ---------------------------------------------------------------- chance
 
 
@@ -223,6 +272,8 @@ DRAFT = Entrance(name="draft", kinds=(Draft,), enter=noised_draft)
 CHOICE = Entrance(name="choice", kinds=(Choice,), enter=_unchanged, defaults=(Choice(),))
 MOTION_SEED = Entrance(name="motion seed", kinds=(MotionSeed,), enter=_unchanged)
 """Both enter by no door: what draws the codes, or the clip, reads them."""
+CLASS = Entrance(name="class", kinds=(ClassLabel,), enter=class_row, null=no_class, defaults=(ClassLabel(),))
+FIRST_FRAMES = Entrance(name="frames", kinds=(FirstFrame, Frames), enter=beginning_read)
 
 TEXT_AND_FRAMES = (TEXT, GIVEN_FRAMES)
 """Text by cross-attention, given frames at noise level 0 (as Wan 2.2, arXiv:2503.20314)."""

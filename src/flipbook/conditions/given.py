@@ -108,6 +108,13 @@ class MotionSeed(Condition):
     seed: int
 
 
+@dataclass(frozen=True)
+class ClassLabel(Condition):
+    """Which of the classes that a system was taught (`System.classes`) a clip is of, by name. Null: none of them, ""."""
+
+    name: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Size:
     """num_frames at fps frames per second, height x width pixels."""
@@ -120,7 +127,7 @@ class Size:
 
 Request = tuple[Condition, ...]
 TRY_A_REQUEST = "Try a sentence, or a list of conditions such as [Text('...'), FirstFrame(image)]."
-PLAIN: dict[str, type[Condition]] = {"Text": Text, "Motion": Motion, "NoiseAugmentation": NoiseAugmentation, "Choice": Choice, "MotionSeed": MotionSeed}
+PLAIN: dict[str, type[Condition]] = {kind.__name__: kind for kind in (Text, Motion, NoiseAugmentation, Choice, MotionSeed, ClassLabel)}
 """Conditions whose fields are plain data, by the name they have in a recipe."""
 
 Kind = TypeVar("Kind", bound=Condition)

@@ -112,6 +112,8 @@ def _system(folder: Path, dtype: torch.dtype, device: torch.device | str, public
     }
     if "streaming" in index:
         parts["streaming"] = _streaming(index["streaming"], folder)
+    if "classes" in index:
+        parts["classes"] = tuple(map(str, index["classes"]))
     return composed(
         str(index.get("method", "")),
         name=str(index.get("name", folder.name)),
@@ -244,6 +246,7 @@ def _write_folder(system: System, folder: Path, dtype: torch.dtype | None) -> No
     index: dict[str, Any] = {"_class_name": "System", "_flipbook_version": __version__, "name": system.name}
     index |= {"method": system.method} if system.method else {}
     index |= {"streaming": asdict(system.streaming)} if system.streaming else {}
+    index |= {"classes": list(system.classes)} if system.classes else {}
     for part, network in system.parts.items():
         sub, weights = PARTS[part]
         (folder / sub).mkdir()

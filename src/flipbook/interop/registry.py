@@ -12,6 +12,7 @@ from typing import Any
 from flipbook.hints import nearest
 
 CLASSES: dict[str, str] = {
+    "BeginningEncoder": "flipbook.encoders.beginning",
     "CodeTransformer": "flipbook.baselines.code_transformer",
     "ConvLSTM": "flipbook.baselines.conv_lstm",
     "DiT": "flipbook.denoisers.dit",

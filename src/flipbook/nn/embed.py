@@ -42,7 +42,7 @@ class TimeEmbedding(nn.Module):
         return self.mlp(sinusoid(1000.0 * t, self.num_frequencies).to(next(self.mlp.parameters()).dtype))
 
 
-def zero_(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:
+def zero_(layer: nn.Linear | nn.Conv2d | nn.Conv3d) -> nn.Linear | nn.Conv2d | nn.Conv3d:
     """Set weight and bias to zero, so that a new branch starts silent (`zero output`)."""
     nn.init.zeros_(layer.weight)
     if layer.bias is not None:

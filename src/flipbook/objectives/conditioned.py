@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flipbook.conditions import Request, Size, Text
+from flipbook.conditions import Request, Size
 from flipbook.data.batch import Batch
 from flipbook.data.seeds import derive_seed
 from flipbook.long.known import Shown
@@ -29,7 +29,7 @@ from flipbook.nn.causal import latent_mask
 from flipbook.nn.doors import Doors
 from flipbook.objectives.base import Losses
 from flipbook.objectives.denoising import even_shares
-from flipbook.objectives.entering import animated, entered
+from flipbook.objectives.entering import animated, entered, said
 from flipbook.objectives.groups import Train, learn
 from flipbook.objectives.known import KnownFrames
 from flipbook.process.process import Process
@@ -43,7 +43,7 @@ SILENCE = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class ConditionedOptions:
-    """train: parts or groups that learn.   drop_text: share of rows whose sentence becomes empty (1: clips without captions).
+    """train: parts or groups that learn.   drop_text: share of rows whose sentence becomes empty, or whose class none (1: clips without captions).
 
     known:   which frames the network is told, see `KnownFrames`; None: none.
     shown:   the network is told how one frame of the clip looks (`Shown`), but for a tenth of the rows.
@@ -130,6 +130,8 @@ class Conditioned:
             raise ValueError(f"vlb={options.vlb} teaches a variance, and this {type(system.denoiser).__name__} predicts none. Try vlb=0.")
         if options.motion_free and not self._has_switch:
             raise ValueError(f"{type(system.denoiser).__name__} cannot keep the frames of a clip apart. Try motion_free=0.")
+        if options.stills and options.form == "append" and system.classes:
+            raise ValueError(f"stills={options.stills} behind a clip would be told its class. Try form='separate'.")
         if options.stills and options.form == "append" and not self._has_switch:
             raise ValueError(f"{type(system.denoiser).__name__} cannot keep stills apart from clips in one call. Try form='separate', or stills=0.")
 
@@ -181,7 +183,7 @@ class Conditioned:
         with torch.no_grad():
             z0 = system.autoencoder.encode(video).float()                                      # (N, C, T, h, w), T latent frames
         known = [options.known.of(clip, chance, ends) if options.known else None for clip, chance in zip(video, chances, strict=True)]
-        texts = [Text("" if drop or wordless else batch.captions[row]) for row, drop in zip(chosen, drops, strict=True)]
+        texts = [said(system, "" if drop or wordless else batch.captions[row]) for row, drop in zip(chosen, drops, strict=True)]
         requests: list[Request] = [(text, *(() if one is None else (one,))) for text, one in zip(texts, known, strict=True)]
         if options.shown:
             show = [torch.rand(2, generator=chance).tolist() for chance in chances]           # which frame, and whether
@@ -287,7 +289,7 @@ class Conditioned:
             ends = self.system.latent_ends(num_frames)
             known = self.options.known.of(batch.video[n % len(batch)], chance, ends) if self.options.known else None
             made.append(sample_stage(
-                self.system, [(Text(prompt), *(() if known is None else (known,)))], num_frames=num_frames,
+                self.system, [(said(self.system, prompt), *(() if known is None else (known,)))], num_frames=num_frames,
                 fps=float(batch.fps[0]), height=height, width=width, seeds=[derive_seed(seed, n)],
                 **{key: self.system.defaults[key] for key in ("num_inference_steps", "guidance_scale", "sampler")},
             ))  # fmt: skip

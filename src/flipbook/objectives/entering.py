@@ -10,7 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flipbook.conditions import Frames, Inputs, Motion, NoiseAugmentation, Request, Size, empty_inputs
+from flipbook.conditions import (
+    ClassLabel,
+    Condition,
+    Frames,
+    Inputs,
+    Motion,
+    NoiseAugmentation,
+    Request,
+    Size,
+    Text,
+    empty_inputs,
+)
 from flipbook.long.known import BY_FRAMES, Known, known_of
 from flipbook.nn.doors import Doors
 from flipbook.shapes import tensor_to_pixels
@@ -48,6 +59,11 @@ def entered(
         parts[0], size=size, seeds=tuple(seeds), is_given=join(p.is_given for p in parts), given=join(p.given for p in parts),
         doors=_joined([p.doors for p in parts], place.to(device)),
     )  # fmt: skip
+
+
+def said(system: System, caption: str) -> Condition:
+    """A caption as a condition: the class that it names, for a system of classes, else a sentence."""
+    return ClassLabel(caption) if system.classes else Text(caption)
 
 
 def _joined(doors: Sequence[Doors], place: Tensor) -> Doors:

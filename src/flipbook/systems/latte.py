@@ -1,7 +1,8 @@
 """Latte: text to video by a transformer whose blocks look within frames and along time by turns, on Stable Diffusion's latents.
 
-The class-conditional models of the paper are the same network with `text_dim=None`, `shared=False` and the class by the `vector` door; the
-four orders of blocks are `layout("V1")` to `layout("V4")` of `flipbook.denoisers.latte`.
+The class-conditional models of the paper are the same network without text, whose blocks have a modulation of their own by level and class:
+`build("latte", classes=[...])`, asked by `ClassLabel(name)`. The four orders of blocks are `layout("V1")` to `layout("V4")` of
+`flipbook.denoisers.latte`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flipbook.autoencoders.kl import KLAutoencoder, KLAutoencoderConfig
-from flipbook.conditions import DRAFT, TEXT, Entrance, Inputs, Request, Text
+from flipbook.conditions import CLASS, DRAFT, TEXT, Entrance, Inputs, Request, Text
 from flipbook.conditions.given import text_of
 from flipbook.denoisers.latte import Latte, LatteConfig, layout
 from flipbook.encoders.words import WordEncoder, WordEncoderConfig
@@ -32,11 +33,11 @@ CARD = Card(
         "the transformer with all four orders of its blocks, its modulation by level and class or by level alone, and its text model",
         "public folders of the text model, read, run and written",
         "the learned variance, taught by the chain's own cost and drawn with by `sampler=ddpm`",
+        "the class as a condition of a request, with none of them for guidance to start from",
         "joint training: images behind a clip skip whatever looks along time",
     ),
     leaves_out=(
         "tubelets of several frames in place of patches of one, and class tokens in place of modulation, which the paper found to be worse",
-        "a condition for class labels: the network takes them by its vector door",
     ),
     citation="""@article{ma2024latte,
   title={Latte: Latent Diffusion Transformer for Video Generation},
@@ -62,16 +63,28 @@ PLAN = SchedulerPlan(process=Process(VP("linear", beta_start=1e-4, beta_end=0.02
 DEFAULTS: dict[str, Any] = {
     "num_frames": 16, "fps": 8.0, "height": 512, "width": 512, "sampler": PLAN.sampler, "num_inference_steps": 50, "guidance_scale": 7.5,
 }
+CLASS_DEFAULTS: dict[str, Any] = {**DEFAULTS, "height": 256, "width": 256, "sampler": "ddpm", "num_inference_steps": 250, "guidance_scale": 7.0}
+"""Of the class-conditional models: the paper's 250 steps of DDPM, by the variance that the network learned."""
 MAX_TOKENS = 120
 
 
 @dataclass(frozen=True, kw_only=True)
 class LatteSystemConfig:
-    """The sizes of the public text model, but for its text encoder: a fresh one learns with the system, public folders bring T5."""
+    """The sizes of the public text model, but for its text encoder: a fresh one learns with the system, public folders bring T5.
+
+    classes: names; with them the network is told one of them, and reads no text.
+    """
 
     denoiser: LatteConfig = field(default_factory=LatteConfig)
     autoencoder: KLAutoencoderConfig = field(default_factory=KLAutoencoderConfig)
     text_encoder: WordEncoderConfig = field(default_factory=lambda: words(4096))
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(self.classes))
+        if self.classes:
+            told: dict[str, Any] = {"text_dim": None, "shared": False, "vector_dim": len(self.classes) + 1}
+            object.__setattr__(self, "denoiser", replace(self.denoiser, **told))
 
 
 TINY = LatteSystemConfig(
@@ -104,17 +117,19 @@ PADDED_TEXT = Entrance(name="text", kinds=(Text,), enter=TEXT.enter, null=as_lon
 
 
 def compose(*, plan: SchedulerPlan = PLAN, defaults: dict[str, Any] | None = None, **parts: Any) -> System:
-    """The system of parts that are there: denoiser, autoencoder, text_encoder; name and card if they have others."""
-    text = PADDED_TEXT if getattr(parts["text_encoder"], "keeps_padding", False) else TEXT
+    """The system of parts that are there: denoiser, autoencoder, text_encoder or the names of `classes`; name and card if they have others."""
+    text = PADDED_TEXT if getattr(parts.get("text_encoder"), "keeps_padding", False) else TEXT
+    told, own = (CLASS, CLASS_DEFAULTS) if parts.get("classes") else (text, DEFAULTS | {"sampler": plan.sampler})
     run = run_by(plan)
     run["sampler_options"] = learned_variance(parts["denoiser"].config) | run["sampler_options"]
     return System(
-        **{"name": CARD.name, **parts}, method=CARD.name, conditions=(text, DRAFT), index_fps=None, **run,
-        defaults=DEFAULTS | {"sampler": plan.sampler} | (defaults or {}),
+        **{"name": CARD.name, "text_encoder": None, **parts}, method=CARD.name, conditions=(told, DRAFT), index_fps=None, **run,
+        defaults=own | (defaults or {}),
     )  # fmt: skip
 
 
 def build(config: LatteSystemConfig | None = None) -> System:
     """The system with fresh weights."""
     config = config or LatteSystemConfig()
-    return compose(denoiser=Latte(config.denoiser), autoencoder=KLAutoencoder(config.autoencoder), text_encoder=WordEncoder(config.text_encoder))
+    told: dict[str, Any] = {"classes": config.classes} if config.classes else {"text_encoder": WordEncoder(config.text_encoder)}
+    return compose(denoiser=Latte(config.denoiser), autoencoder=KLAutoencoder(config.autoencoder), **told)

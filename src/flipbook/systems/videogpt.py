@@ -1,21 +1,23 @@
 """VideoGPT: a clip is packed into codes, and a transformer says which code comes next.
 
 The codes come from an autoencoder with a codebook (`autoencoders/vq.py`), the transformer reads them in (t h w) order
-(`baselines/code_transformer.py`), and a new clip is drawn code by code, `Choice(temperature, top_k)`, from a cache of keys and values.
+(`baselines/code_transformer.py`), and a new clip is drawn code by code, `Choice(temperature, top_k)`, from a cache of keys and values. It may be
+told a sentence, or one of its `classes` by `ClassLabel(name)`, and, with a `beginning`, first frames to go on from.
 There is no noise here, so no sampler of `flipbook.samplers` and no steps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
 
 from flipbook.autoencoders.vq import VQAutoencoder, VQAutoencoderConfig
 from flipbook.baselines.code_transformer import CodeTransformer, CodeTransformerConfig
-from flipbook.conditions import CHOICE, TEXT, Inputs, Request, choice_of
+from flipbook.conditions import CHOICE, CLASS, FIRST_FRAMES, TEXT, Inputs, Request, choice_of
+from flipbook.encoders.beginning import BeginningEncoder, BeginningEncoderConfig
 from flipbook.encoders.wordlist import WORDS
 from flipbook.encoders.words import WordEncoder, WordEncoderConfig
 from flipbook.long.codes import roll_codes
@@ -36,11 +38,11 @@ CARD = Card(
         "The autoencoder of 3D convolutions and axial attention around a codebook that starts at its data, follows it and revives dead codes.",
         "The causal transformer over codes, with a place for each axis, a class by its norms, and an even guess before training.",
         "Drawing code by code from cached keys and values, with temperature and top-k.",
+        "Given first frames by a 3D residual network whose cells every block reads; sentences, which the paper has not, are read beside them.",
     ),
     leaves_out=(
         "Group norm stands in the place of batch norm, so that a clip does not depend on its batch.",
-        "Sentences are read by cross-attention, as the paper has given frames read; its network for those frames is not here.",
-        "A condition for class labels: the network takes them by its vector door.",
+        "What is drawn begins with the given frames as the codes have them, not with their pixels, as in the paper.",
     ),
     citation="@article{yan2021videogpt, title={VideoGPT: Video Generation using VQ-VAE and Transformers}, author={Yan, Wilson and Zhang, Yunzhi and "
     "Abbeel, Pieter and Srinivas, Aravind}, journal={arXiv preprint arXiv:2104.10157}, year={2021}}",
@@ -52,6 +54,10 @@ STAGES = (
         name="prior", trains=("spatial", "temporal", "conditioning"), data="captioned clips, packed into codes", objective="codes",
         parts=("denoiser", "text_encoder"),
     ),
+    Stage(name="classes", trains=(), data="clips whose captions name their class, packed into codes", objective="codes"),
+    Stage(
+        name="beginnings", trains=(), data="captioned clips, packed into codes, whose first frame is shown", objective="codes", options={"given": 1},
+    ),
 )  # fmt: skip
 
 DEFAULTS: dict[str, Any] = {
@@ -61,13 +67,25 @@ DEFAULTS: dict[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class VideoGPTConfig:
-    """The paper's sizes for 16 frames of 64 x 64; the text encoder is ours and learns with the transformer."""
+    """The paper's sizes for 16 frames of 64 x 64; the text encoder is ours and learns with the transformer.
+
+    classes:   names; with them the network is told one of them, and reads no text.
+    beginning: what reads given first frames, whose rows are as wide as those of the text; None: none are given.
+    """
 
     denoiser: CodeTransformerConfig = field(default_factory=lambda: CodeTransformerConfig(text_dim=192))
     autoencoder: VQAutoencoderConfig = field(default_factory=VQAutoencoderConfig)
     text_encoder: WordEncoderConfig = field(default_factory=lambda: WordEncoderConfig(words=WORDS))
+    classes: tuple[str, ...] = ()
+    beginning: BeginningEncoderConfig | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(self.classes))
+        if self.classes:
+            told: dict[str, Any] = {"vector_dim": len(self.classes) + 1, "text_dim": self.beginning and self.beginning.dim}
+            object.__setattr__(self, "denoiser", replace(self.denoiser, **told))
+        if self.beginning is not None and self.beginning.dim != self.denoiser.text_dim:
+            raise ValueError(f"beginning.dim={self.beginning.dim}: its rows are read with those of the text, {self.denoiser.text_dim} wide. Make them equal.")
         codes, book = (self.denoiser.num_codes, self.denoiser.in_channels), (self.autoencoder.num_codes, self.autoencoder.latent_channels)
         if codes != book:
             raise ValueError(
@@ -107,16 +125,18 @@ def draw_codes(
 
 
 def compose(*, defaults: dict[str, Any] | None = None, **parts: Any) -> System:
-    """The system of parts that are there: denoiser, autoencoder, text_encoder; name and card if they have others."""
+    """The system of parts that are there: denoiser, autoencoder, text_encoder or the names of `classes`, image_encoder; name and card if they have others."""
+    told = CLASS if parts.get("classes") else TEXT
     return System(
-        **{"name": CARD.name, **parts}, method=CARD.name, process=Process(NoNoise(), predicts="x0"), defaults=DEFAULTS | (defaults or {}),
-        conditions=(TEXT, CHOICE), draws={"codes": draw_codes},
+        **{"name": CARD.name, "text_encoder": None, **parts}, method=CARD.name, process=Process(NoNoise(), predicts="x0"), defaults=DEFAULTS | (defaults or {}),
+        conditions=(told, *((FIRST_FRAMES,) if parts.get("image_encoder") is not None else ()), CHOICE), draws={"codes": draw_codes},
     )  # fmt: skip
 
 
 def build(config: VideoGPTConfig | None = None) -> System:
     """The system with fresh weights."""
     config = config or VideoGPTConfig()
-    return compose(
-        denoiser=CodeTransformer(config.denoiser), autoencoder=VQAutoencoder(config.autoencoder), text_encoder=WordEncoder(config.text_encoder),
-    )  # fmt: skip
+    told: dict[str, Any] = {"classes": config.classes} if config.classes else {"text_encoder": WordEncoder(config.text_encoder)}
+    if config.beginning is not None:
+        told["image_encoder"] = BeginningEncoder(config.beginning)
+    return compose(denoiser=CodeTransformer(config.denoiser), autoencoder=VQAutoencoder(config.autoencoder), **told)
