@@ -118,11 +118,13 @@ def between(network: str, **changes: Any) -> CascadeStage:
 
 def larger(network: str, **changes: Any) -> CascadeStage:
     """The stage behind that: the same frames, twice as high and wide."""
-    stage: dict[str, Any] = {"num_frames": 15, "fps": 8.0, "height": 64, "width": 64, "num_inference_steps": 12, "guidance_scale": 1.0}
+    stage: dict[str, Any] = {"num_frames": 15, "fps": 8.0, "height": 64, "width": 64, "level": 0.1, "num_inference_steps": 12, "guidance_scale": 1.0}
     return CascadeStage(name=network, makes="larger", model=network, **{**stage, **changes})
 
 
 PLACES: dict[str, Any] = {"times": (0.3, 1.0)}
 """Options of lessons on clips that start from an image model: the noise levels at which it is decided what stands where."""
+TWICE: dict[str, Any] = {"take": "small", "factor": 2, "levels": (0.0, 0.5)}
+"""What the networks of `larger` know in their lessons: clips half as high and wide, noised."""
 IMAGE_FIRST = Lesson(network="image", stage="images", frames=1, batch=64)
 """Stills first, eight for the price of a clip."""

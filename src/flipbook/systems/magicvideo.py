@@ -21,7 +21,7 @@ from flipbook.nn.inserts.micro_conditioning import Scalars
 from flipbook.process.process import Process
 from flipbook.process.vp import VP
 from flipbook.systems.base import Card, Group, Stage, System
-from flipbook.systems.demo import DEMO_WORDS, PLACES, Demo, Lesson, between, demo_unet, first_clip
+from flipbook.systems.demo import DEMO_WORDS, PLACES, TWICE, Demo, Lesson, between, demo_unet, first_clip, larger
 from flipbook.systems.latent import SD_1
 
 Kind = Literal["keyframes", "interpolation", "upscaler"]
@@ -96,14 +96,17 @@ TINY = MagicVideoConfig(
 
 _DEMO = MagicVideoConfig(num_frames=8, image=demo_unet(SD_1), text_encoder=DEMO_WORDS)
 DEMO = Demo(
-    networks={"keyframes": _DEMO, "interpolation": replace(_DEMO, kind="interpolation", num_frames=3)},
+    networks={
+        "keyframes": _DEMO, "interpolation": replace(_DEMO, kind="interpolation", num_frames=3), "upscaler": replace(_DEMO, kind="upscaler", num_frames=5),
+    },
     lessons=(
-        Lesson(network="keyframes", stage="video", start="stable-diffusion", options=PLACES, share=0.75),
-        Lesson(network="interpolation", stage="interpolation", start="keyframes", frames=3, stride=1, batch=32, share=0.25),
+        Lesson(network="keyframes", stage="video", start="stable-diffusion", options=PLACES, share=0.6),
+        Lesson(network="interpolation", stage="interpolation", start="keyframes", frames=3, stride=1, batch=32, share=0.2),
+        Lesson(network="upscaler", stage="upscaler", start="keyframes", frames=5, stride=1, side=64, batch=4, share=0.2, options={"known": TWICE}),
     ),
-    cascade=Cascade("magicvideo", (first_clip("keyframes"), between("interpolation"))),
+    cascade=Cascade("magicvideo", (first_clip("keyframes"), between("interpolation"), larger("upscaler", window=5))),
 )  # fmt: skip
-"""Keyframes and the frames between them; the adaptors are as long as the clip of each."""
+"""Keyframes, the frames between them, and 64 x 64 pixels; the adaptors are as long as the clip of each."""
 
 DEFAULTS: dict[str, Any] = {
     "num_frames": 16, "fps": 4.0, "height": 256, "width": 256, "sampler": "ddim", "num_inference_steps": 50, "guidance_scale": 7.5,
@@ -134,7 +137,10 @@ def build(config: MagicVideoConfig | None = None) -> System:
 
 
 def cascade(models: dict[str, str] | None = None, *, num_frames: int = 16, gap: int = 3, height: int = 256, width: int = 256) -> Cascade:
-    """Keyframes, the frames between each pair of them, four times the size in chunks of as many frames as a pair has."""
+    """Keyframes, the frames between each pair of them, four times the size in chunks as long as the keyframes' clip, which share a frame.
+
+    With `gap` - 1 frames between two keys the interpolation's adaptors are as long as a pair with what lies between.
+    """
     models = models or {kind: f"magicvideo-{kind}" for kind in get_args(Kind)}
     many = gap * (num_frames - 1) + 1
     shape: dict[str, Any] = {"height": height, "width": width}
@@ -143,6 +149,6 @@ def cascade(models: dict[str, str] | None = None, *, num_frames: int = 16, gap: 
         CascadeStage(name="between", makes="between", model=models["interpolation"], num_frames=many, fps=4.0 * gap, gap=gap, **shape),
         CascadeStage(
             name="larger", makes="larger", model=models["upscaler"], num_frames=many, fps=4.0 * gap, height=4 * height, width=4 * width,
-            window=num_frames, level=0.1,
+            window=num_frames, overlap=1, level=0.1,
         ),
     ))  # fmt: skip

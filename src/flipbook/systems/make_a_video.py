@@ -31,7 +31,7 @@ from flipbook.process.process import Process
 from flipbook.process.spacing import linspace
 from flipbook.steering import clip_at
 from flipbook.systems.base import Card, Stage, System
-from flipbook.systems.demo import DEMO_WORDS, Demo, Lesson, between, first_clip
+from flipbook.systems.demo import DEMO_WORDS, TWICE, Demo, Lesson, between, first_clip, larger
 
 Kind = Literal["decoder", "interpolation", "upscaler", "frame-upscaler"]
 
@@ -51,6 +51,7 @@ CARD = Card(
     "Polyak, Adam and Hayes, Thomas and Yin, Xi and An, Jie and others}, booktitle={ICLR}, year={2023}}",
 )
 
+_SMALL: dict[str, Any] = {"shown": True, "drop_text": 1.0, "known": {"take": "small", "factor": 4, "levels": (0.0, 0.5)}}
 STAGES = (
     Stage(
         name="image", trains=("spatial",), data="stills", objective="conditioned", options={"shown": True},
@@ -65,7 +66,16 @@ STAGES = (
         name="interpolation", trains=("spatial", "temporal", "conditioning"), data="clips some of whose frames are known",
         objective="conditioned", options={"shown": True, "drop_text": 1.0, "known": {"take": "some"}},
     ),
+    Stage(
+        name="image-upscaler", trains=("spatial", "conditioning"), data="stills, and four times smaller ones with noise", objective="conditioned",
+        options=_SMALL,
+    ),
+    Stage(
+        name="upscaler", trains=("spatial", "temporal", "conditioning"), data="clips without captions, and four times smaller ones with noise",
+        objective="conditioned", options=_SMALL,
+    ),
 )  # fmt: skip
+"""The frame by frame upscaler has the stage of stills alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,16 +123,18 @@ _DEMO = MakeAVideoConfig(
     prior=TextPriorConfig(words=DEMO_WORDS, dim=64, depth=2, num_heads=2, steps=16),
 )
 DEMO = Demo(
-    networks={"decoder": _DEMO, "interpolation": replace(_DEMO, kind="interpolation")},
+    networks={kind: replace(_DEMO, kind=kind) for kind in ("decoder", "interpolation", "upscaler")},
     lessons=(
-        Lesson(network="decoder", stage="image", frames=1, batch=64, share=0.35),
-        Lesson(network="decoder", stage="prior", frames=1, batch=128, share=0.15),
-        Lesson(network="decoder", stage="video", share=0.35),
-        Lesson(network="interpolation", stage="interpolation", start="decoder", frames=3, stride=1, batch=32, share=0.15),
+        Lesson(network="decoder", stage="image", frames=1, batch=64, share=0.3),
+        Lesson(network="decoder", stage="prior", frames=1, batch=128, share=0.1),
+        Lesson(network="decoder", stage="video", share=0.3),
+        Lesson(network="interpolation", stage="interpolation", start="decoder", frames=3, stride=1, batch=32, share=0.1),
+        Lesson(network="upscaler", stage="image-upscaler", start="decoder", frames=1, side=64, batch=16, share=0.1, options={"known": TWICE}),
+        Lesson(network="upscaler", stage="upscaler", frames=3, stride=1, side=64, batch=4, share=0.1, options={"known": TWICE}),
     ),
-    cascade=Cascade("make-a-video", (first_clip("decoder"), between("interpolation"))), latents=False,
+    cascade=Cascade("make-a-video", (first_clip("decoder"), between("interpolation"), larger("upscaler", window=3))), latents=False,
 )  # fmt: skip
-"""Pixels two by two. The upscalers are left out: 32 x 32 pixels are what the decoder makes."""
+"""Pixels two by two. The second upscaler, frame by frame, is left out: it would make 192 x 192 pixels."""
 
 DEFAULTS: dict[str, Any] = {
     "num_frames": 16, "fps": 8.0, "height": 64, "width": 64, "sampler": "ddim", "num_inference_steps": 50, "guidance_scale": 4.0,

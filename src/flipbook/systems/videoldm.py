@@ -22,7 +22,7 @@ from flipbook.nn.inserts.micro_conditioning import Scalars
 from flipbook.process.process import Process
 from flipbook.process.vp import VP
 from flipbook.systems.base import Card, Stage, System
-from flipbook.systems.demo import DEMO_WORDS, PLACES, Demo, Lesson, between, demo_unet, first_clip
+from flipbook.systems.demo import DEMO_WORDS, PLACES, TWICE, Demo, Lesson, between, demo_unet, first_clip, larger
 from flipbook.systems.latent import SD_1
 
 Kind = Literal["keyframes", "prediction", "interpolation", "upscaler"]
@@ -49,6 +49,7 @@ CARD = Card(
     "booktitle={CVPR}, year={2023}}",
 )
 
+_SMALL = {"known": {"take": "small", "factor": 4, "levels": (0.0, 0.5)}}
 STAGES = (
     Stage(
         name="image", trains=("spatial",), data="captioned stills", objective="conditioned", parts=("denoiser", "text_encoder"),
@@ -66,8 +67,11 @@ STAGES = (
         options={"known": {"take": "keys", "gap": 4}},
     ),
     Stage(
-        name="upscaler", trains=("temporal", "conditioning"), data="clips, and four times smaller ones with noise", objective="conditioned",
-        options={"known": {"take": "small", "factor": 4, "levels": (0.0, 0.5)}},
+        name="image-upscaler", trains=("spatial", "conditioning"), data="captioned stills, and four times smaller ones with noise",
+        objective="conditioned", options=_SMALL,
+    ),
+    Stage(
+        name="upscaler", trains=("temporal",), data="clips, and four times smaller ones with noise", objective="conditioned", options=_SMALL,
     ),
 )  # fmt: skip
 
@@ -109,17 +113,20 @@ TINY = VideoLDMConfig(
 
 _DEMO = VideoLDMConfig(image=demo_unet(SD_1), inserts=InsertTable(tuple(_small(row) for row in VIDEO_LDM.rows)), text_encoder=DEMO_WORDS)
 DEMO = Demo(
-    networks={"keyframes": _DEMO, "interpolation": replace(_DEMO, kind="interpolation")},
+    networks={kind: replace(_DEMO, kind=kind) for kind in ("keyframes", "interpolation", "upscaler")},
     lessons=(
-        Lesson(network="keyframes", stage="video", start="stable-diffusion", options=PLACES, share=0.75),
+        Lesson(network="keyframes", stage="video", start="stable-diffusion", options=PLACES, share=0.55),
         Lesson(
-            network="interpolation", stage="interpolation", start="keyframes", frames=3, stride=1, batch=32, share=0.25,
+            network="interpolation", stage="interpolation", start="keyframes", frames=3, stride=1, batch=32, share=0.2,
             options={"known": {"take": "ends"}},
         ),
+        Lesson(network="upscaler", stage="image-upscaler", start="keyframes", frames=1, side=64, batch=16, share=0.15, options={"known": TWICE}),
+        Lesson(network="upscaler", stage="upscaler", frames=5, stride=1, side=64, batch=4, share=0.1, options={"known": TWICE}),
     ),
-    cascade=Cascade("videoldm", (first_clip("keyframes"), between("interpolation"))),
+    cascade=Cascade("videoldm", (first_clip("keyframes"), between("interpolation"), larger("upscaler", window=5))),
 )  # fmt: skip
-"""Keyframes and the frame between each pair; the image weights of stable-diffusion's demonstration keep their bits in both."""
+"""Keyframes, the frame between each pair, and 64 x 64 pixels; the image weights of stable-diffusion's demonstration keep their bits in the first
+two, those of the upscaler once it has learned to enlarge stills."""
 
 DEFAULTS: dict[str, Any] = {
     "num_frames": 8, "fps": 2.0, "height": 256, "width": 256, "sampler": "ddim", "num_inference_steps": 50, "guidance_scale": 8.0,
@@ -152,7 +159,7 @@ def build(config: VideoLDMConfig | None = None) -> System:
 
 
 def cascade(models: dict[str, str] | None = None, *, num_frames: int = 8, height: int = 256, width: int = 256) -> Cascade:
-    """Keyframes at 2 fps, twice four times as many frames, four times the size."""
+    """Keyframes at 2 fps, twice four times as many frames, four times the size in chunks of 8 that share a frame."""
     models = models or {kind: f"videoldm-{kind}" for kind in get_args(Kind)}
     few = 4 * (num_frames - 1) + 1
     many = 4 * (few - 1) + 1
@@ -163,6 +170,6 @@ def cascade(models: dict[str, str] | None = None, *, num_frames: int = 8, height
         CascadeStage(name="between-again", makes="between", model=models["interpolation"], num_frames=many, fps=30.0, gap=4, **shape),
         CascadeStage(
             name="larger", makes="larger", model=models["upscaler"], num_frames=many, fps=30.0, height=4 * height, width=4 * width,
-            window=8, level=0.1,
+            window=min(8, many), overlap=1, level=0.1,
         ),
     ))  # fmt: skip
