@@ -68,7 +68,7 @@ def test_images_behind_the_clip_and_the_clip_do_not_touch_each_other_by_the_tabl
 
 @torch.no_grad()
 def test_a_level_that_reads_text_alone_has_no_way_from_cell_to_cell_but_its_convolutions():
-    net = waken(UNet(replace(IMAGE, text_alone=(True, False)))).eval()
+    net = waken(UNet(replace(IMAGE, text_alone=(True, True)))).eval()
     block = net.down[0].layers[0].transformer.blocks[0]
     assert block.attention.k.weight.shape == (16, 12)
     assert type(net.mid[0].transformer.blocks[0].attention) is SelfAttention      # the middle has none of them
