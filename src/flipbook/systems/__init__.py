@@ -32,6 +32,8 @@ SYSTEMS: dict[str, str] = {
     "magicvideo": "flipbook.systems.magicvideo",
     "make-a-video": "flipbook.systems.make_a_video",
     "show1": "flipbook.systems.show1",
+    "causvid": "flipbook.systems.causvid",
+    "self-forcing": "flipbook.systems.self_forcing",
     "next-frame": "flipbook.systems.next_frame",
     "convlstm": "flipbook.systems.convlstm",
     "tcn": "flipbook.systems.tcn",
