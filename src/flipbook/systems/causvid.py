@@ -30,7 +30,8 @@ CARD = Card(
         "The authors' network: thumb's transformer is student and teacher, with chunks of 4 frames in the place of 3, in 4 steps in the place of 3.",
     ),
     citation="@inproceedings{yin2025causvid, title={From Slow Bidirectional to Fast Autoregressive Video Diffusion Models}, author={Yin, Tianwei and Zhang, "
-    "Qiang and Zhang, Richard and Freeman, William T. and Durand, Fredo and Shechtman, Eli and Huang, Xun}, booktitle={CVPR}, year={2025}, note={arXiv:2412.07772}}",
+    "Qiang and Zhang, Richard and Freeman, William T. and Durand, Fredo and Shechtman, Eli and Huang, Xun}, booktitle={CVPR}, year={2025}, "
+    "note={arXiv:2412.07772}}",
 )
 
 STAGES = (

@@ -20,7 +20,7 @@ CARD = Card(
     year=2025,
     authors="Xun Huang, Zhengqi Li, Guande He, Mingyuan Zhou, Eli Shechtman",
     reproduces=(
-        "Rollouts in training as in inference: cached keys and values, one exit step for all chunks, gradient through that step alone and never into the cache.",
+        "Rollouts in training as in inference: cached keys and values, one exit step for all chunks, gradient through that step alone, never into the cache.",
         "Distribution matching on the whole clip, with the guided teacher's and the critic's clean clips and a gradient that their distance scales.",
         "Chunks of any length in constant memory: a window of past frames and, if asked for, the first frames for good.",
     ),
