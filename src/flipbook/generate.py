@@ -54,7 +54,7 @@ def generate(
     guidance_scale: how far the text pulls away from the negative prompt; 1 = no guidance, and half the work.
     guidance_interval: (t_lo, t_hi): guidance acts at noise levels in between only (arXiv:2404.07724).
     guidance_rescale: in [0, 1], against over-exposure by large scales (arXiv:2305.08891, eq. 15 and 16).
-    step_cache: threshold up to which blocks of the network are skipped, see `flipbook.stepcache`; None = exact.
+    step_cache: threshold below which most of the network is skipped for a step, see `flipbook.stepcache`; None = exact.
     best_of:    candidates drawn for each video, of which the one that the model reads the request from best is kept, see `flipbook.candidates`.
     seed:       of the first video; the others count up from it. Or one seed per video.
     num_videos: how many videos each request becomes.

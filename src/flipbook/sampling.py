@@ -163,9 +163,11 @@ def _told(
     inputs, doors = branches(system.conditions, system, requests, empty_inputs(settings.size, latent, seeds, device))
     frames_door = {"frame_is_given": inputs.is_given, "frame_index": frame_index(system, settings).to(device).expand(len(requests), -1)}
 
+    cache = None if settings.step_cache is None else StepCache(settings.step_cache)
+
     def branch(doors: Doors) -> Denoise:
         constant = ready.net.prepare(doors.to(device, ready.dtype))
-        how: dict[str, Any] = {} if settings.step_cache is None else {"run": StepCache(settings.step_cache).run}
+        how: dict[str, Any] = {} if cache is None else {"run": cache.beside().run}
         how |= constant.to_network()
 
         def network(x: Tensor, t: Tensor) -> Tensor:

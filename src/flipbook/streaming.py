@@ -141,9 +141,10 @@ def _made(
     system: System, settings: Settings, known: Inputs, rollout: Rollout, noise: NoiseSource, on_step: Callable[[int, Tensor, Tensor], None] | None,
 ) -> Tensor:  # fmt: skip
     """The next chunk."""
+    cache = None if settings.step_cache is None else StepCache(settings.step_cache)
 
     def branch(name: str) -> Any:
-        how = {} if settings.step_cache is None else {"run": StepCache(settings.step_cache).run}
+        how = {} if cache is None else {"run": cache.beside().run}
         return system.process.denoiser(rollout.network(name, known.is_given, **how))
 
     matrix = level_matrix(system, settings, known)

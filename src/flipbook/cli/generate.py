@@ -28,7 +28,9 @@ def generate(
         float | None, typer.Option(help="How strictly the words are followed; 1 is no guidance.")
     ] = None,
     best_of: Annotated[int | None, typer.Option(help="Candidates for each video; the model keeps the one that fits the words best.", min=1)] = None,
-    step_cache: Annotated[float | None, typer.Option(help="Skip blocks whose input moved by less than this share, say 0.1: faster, not exact.")] = None,
+    step_cache: Annotated[
+        float | None, typer.Option(help="Skip most of the network where its first block's answer moved by less than this share, say 0.2: faster, not exact.")
+    ] = None,
     of_class: Annotated[str | None, typer.Option("--class", help="Of which of the model's classes, by name, for models that were taught some.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Of drawing codes (VideoGPT): below 1 likely ones become likelier.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Draw only from so many likeliest codes.")] = None,
