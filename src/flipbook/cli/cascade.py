@@ -1,4 +1,7 @@
-"""`flipbook cascade FILE "a red circle falls" --folder runs/x`: run a cascade stage by stage, and go on where it stopped."""
+"""`flipbook cascade FILE "a red circle falls" --folder runs/x`: run a cascade stage by stage, and go on where it stopped.
+
+`flipbook cascade lavie --print > lavie.yaml` writes down a system's own, to be changed.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,13 @@ import typer
 
 
 def cascade(
-    file: Annotated[Path, typer.Argument(help="A YAML file: name, and stages in their order.")],
+    file: Annotated[Path, typer.Argument(help="A YAML file: name, and stages in their order. Or a system that has a cascade.")],
     prompt: Annotated[str, typer.Argument(help="The sentence that the video shows.")] = "",
     folder: Annotated[Path | None, typer.Option(help="Keeps each stage's result. Default: NAME-SEED beside the file.")] = None,
     change: Annotated[list[str] | None, typer.Option("--set", help="stage.field=value, such as larger.model=runs/mine/model. Repeatable.")] = None,
     seed: Annotated[int, typer.Option(help="Of all the noise.")] = 0,
     output: Annotated[Path | None, typer.Option(help="Video to write. Default: FOLDER/video.mp4.")] = None,
+    shown: Annotated[bool, typer.Option("--print", help="Print the cascade as YAML and stop.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Each stage names a model folder, what it makes and in which size; `flipbook.long.cascade` says what the fields mean.
@@ -29,12 +33,18 @@ def cascade(
     from flipbook.shapes import tensor_to_pixels
     from flipbook.video import Video
 
-    data = yaml.safe_load(file.read_text(encoding="utf-8"))
-    if not isinstance(data, dict):
-        raise ValueError(f"{file} holds no cascade: it needs a name and a list of stages.")
-    plan = from_data(data)
+    if str(file) in systems.SYSTEMS:
+        plan = systems.cascade(str(file))
+    else:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if not isinstance(data, dict):
+            raise ValueError(f"{file} holds no cascade: it needs a name and a list of stages.")
+        plan = from_data(data)
     for name, fields in settings_from(change or []):
         plan = plan.with_stage(name, **fields)
+    if shown:
+        typer.echo(yaml.safe_dump(to_data(plan), sort_keys=False), nl=False)
+        return
     folder = folder or file.with_name(f"{plan.name}-{seed}")
     ready: dict[str, tuple[Any, str]] = {}
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from flipbook.hints import nearest
 
 if TYPE_CHECKING:
+    from flipbook.long.cascade import Cascade
     from flipbook.systems.base import System
 
 SYSTEMS: dict[str, str] = {
@@ -57,6 +58,19 @@ def build(name: str, *, tiny: bool = False, **changes: Any) -> System:
         raise ValueError(f"system {name!r} is not known. {nearest(name, SYSTEMS)}")
     module = importlib.import_module(SYSTEMS[name])
     return module.build(changed(module.TINY if tiny else type(module.TINY)(), changes))
+
+
+def cascade(name: str) -> Cascade:
+    """A system's own cascade as data, at its published size; its stages' `model`s are to be replaced by model folders or files.
+
+    Raises ValueError for a system that has none, naming those that have.
+    """
+    module: Any = importlib.import_module(SYSTEMS[name]) if name in SYSTEMS else None
+    if not hasattr(module, "cascade"):
+        others = [other for other in SYSTEMS if hasattr(importlib.import_module(SYSTEMS[other]), "cascade")]
+        raise ValueError(f"system {name!r} has no cascade. Those that have: {', '.join(others)}.")
+    made: Cascade = module.cascade()
+    return made
 
 
 def load(name_or_folder: str | Path) -> System:
