@@ -47,7 +47,7 @@ def test_codes_drawn_one_after_the_other_are_a_clip_and_codes_drawn_apart_are_no
         share = torch.bincount(codes.flatten(), minlength=64).double() / codes.numel()
         apart = float(-(share[share > 0] * share[share > 0].log()).sum())   # nats per code for who knows how often each occurs
         cost = float(prior.loss(shown, list(range(KINDS))).loss.mean())
-        doors = system.denoiser.prepare(prior._doors([""] * 48))
+        doors = system.denoiser.prepare(prior._doors(shown, [""] * 48, [False] * 48, list(range(48))))
         drawn = roll_codes(system.denoiser, book.vectors, (2, 4, 4), list(range(48)), [(doors, 1.0)])
         loose = torch.multinomial(share, 48 * 32, replacement=True, generator=torch.Generator().manual_seed(0)).view(48, 2, 4, 4)
         packed, together, scattered = (nearest(system.autoencoder.decode(book.vectors_of(one))) for one in (codes, drawn, loose))
