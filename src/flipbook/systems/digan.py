@@ -72,17 +72,23 @@ TINY = DIGANConfig(
 )  # fmt: skip
 
 GAN_RECIPE: dict[str, Any] = {
-    "optimizer": {"name": "adamw", "lr": 2e-3, "betas": [0.0, 0.99], "weight_decay": 0.0}, "clip_norm": 0.0, "ema": 0.995,
+    "optimizer": {"name": "adamw", "lr": 5e-3, "betas": [0.0, 0.99], "weight_decay": 0.0}, "clip_norm": 0.0, "ema": 0.995,
 }
-"""Keys of a recipe that adversarial training wants otherwise: no momentum, no decay, slopes of R1 as they come."""
+"""Keys of a recipe that adversarial training wants otherwise: no momentum, no decay, slopes of R1 as they come. Twice the paper's rate, for minutes."""
 
 DEMO = Demo(
     networks={"digan": DIGANConfig(
-        denoiser=ImplicitVideoConfig(content=64, motion=64, dim=64, frequencies=32, base=16, widths=(64, 48), layers=(3, 2), rank=4)
+        denoiser=ImplicitVideoConfig(
+            content=64, motion=64, dim=64, frequencies=32, time_bandwidth=2.0, base=16, widths=(64, 48), layers=(3, 2), rank=4,
+        )
     )},
-    lessons=(Lesson(network="digan", stage="pairs", batch=16, options={"dim": 16, "max_dim": 64}, recipe=GAN_RECIPE),),
+    lessons=(Lesson(
+        network="digan", stage="pairs", batch=16, options={"dim": 16, "max_dim": 64, "r1": 0.1, "augment": False}, recipe=GAN_RECIPE,
+    ),),
     settings=SHAPE, asks="nothing", latents=False,
 )  # fmt: skip
+"""Phases turn eight times as fast in time as in the paper: weights of variance 1 move by the learning rate an update, and objects of the world cross half
+the picture. The world never shows a clip twice, so nothing is augmented; R1 weighs less, as pictures are smaller."""
 
 
 def draw_moments(
