@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 
 from flipbook import systems
+from flipbook.cli import main
 from flipbook.conditions import ClassLabel, FirstFrame, Frames, Size, Text, branches, empty_inputs, resolve
 from flipbook.encoders.beginning import BeginningEncoderConfig
 from flipbook.generate import generate
@@ -16,6 +17,7 @@ from flipbook.interop.folder import from_pretrained, save_pretrained
 from flipbook.objectives.base import build_objective
 from flipbook.replay import replay
 from flipbook.sampling import prepare
+from flipbook.video import Video
 from moving_squares import squares
 from public_folders import randomised
 
@@ -99,6 +101,20 @@ def test_what_is_no_class_and_what_is_not_read_are_refused_by_name(system):
         made(system, "a red circle")
     with pytest.raises(ValueError, match="ClassLabel is no condition of this system"):
         made(built("latte"), [ClassLabel("walk")])
+
+
+def test_the_command_line_asks_for_a_class_and_a_beginning(tmp_path, capsys):
+    from PIL import Image
+
+    folder = save_pretrained(built("videogpt", classes=CLASSES, beginning={**asdict(READER)}), tmp_path / "model")
+    Image.fromarray(picture(9)).save(tmp_path / "first.png")
+    asked = ["--class", "wave", "--first-frame", str(tmp_path / "first.png"), "--model", str(folder), "--output", str(tmp_path / "clip.mp4"), "--json"]
+    with pytest.raises(SystemExit) as stop:
+        main(["generate", *asked, "--num-frames", "4", "--height", "16", "--width", "16"])
+    assert stop.value.code == 0, capsys.readouterr().err
+    kinds = {one["kind"]: one for one in Video.read(tmp_path / "clip.mp4").recipe["conditions"]}
+    assert kinds["ClassLabel"]["name"] == "wave"
+    assert list(kinds["Frames"]["pictures"]) == ["0"]
 
 
 @pytest.mark.parametrize("objective", ["conditioned", "codes"])

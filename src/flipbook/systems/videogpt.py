@@ -81,6 +81,8 @@ class VideoGPTConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))
+        if isinstance(self.beginning, Mapping):                             # as it stands in a recipe
+            object.__setattr__(self, "beginning", BeginningEncoderConfig(**self.beginning))
         if self.classes:
             told: dict[str, Any] = {"vector_dim": len(self.classes) + 1, "text_dim": self.beginning and self.beginning.dim}
             object.__setattr__(self, "denoiser", replace(self.denoiser, **told))
