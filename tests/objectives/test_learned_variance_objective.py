@@ -70,6 +70,14 @@ def test_ddpm_draws_with_what_was_learned_and_the_stages_teach_it(name):
     assert [stage.options.get("vlb") for stage in module.STAGES] == ([0.001, 0.001] if name == "latte" else [0.001, 0.001, 0.001, None])
 
 
+def test_the_plain_objective_leaves_the_variance_alone():
+    system = built("latte")
+    build_objective("denoising", system, {"given": 0.0}).loss(batch(), SEEDS).loss.mean().backward()
+    rows = system.denoiser.head.weight.grad.unflatten(0, (-1, 8))
+    assert rows[:, :4].any()
+    assert not rows[:, 4:].any()
+
+
 def test_a_network_without_a_variance_is_not_taught_one():
     with pytest.raises(ValueError, match=r"vlb=0.001 teaches a variance, and this UNet predicts none. Try vlb=0"):
         build_objective("conditioned", systems.build("modelscope", tiny=True), {"vlb": 0.001})

@@ -71,7 +71,7 @@ class Denoising:
             system.process.network_input(x, t_frame), system.process.network_time(t_frame), Doors(tokens=tokens, token_mask=mask),
             frame_is_given=given, frame_index=latent_index(system, batch).to(z0.device),
         )
-        error = (prediction.float() - system.process.target(z0, eps, t_frame)).square().mean((1, 3, 4))   # (B, T)
+        error = (prediction[:, : z0.shape[1]].float() - system.process.target(z0, eps, t_frame)).square().mean((1, 3, 4))   # (B, T)
         wanted = (~given).float()
         loss = (error * wanted).sum(1) / wanted.sum(1)
         parts = {}
