@@ -212,7 +212,8 @@ def test_the_reader_of_beginnings_tells_time_and_place_apart():
     clip = torch.rand(1, 3, 2, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
     rows = reader.encode(clip)
     assert rows.shape == (1, 2 * 4 * 4, 32)
-    assert (reader.encode(clip.flip(2)).unflatten(1, (2, 16)).flip(1).flatten(1, 2) - rows).abs().max() > 1e-3
+    reader.leave.weight.data.zero_()                                        # nothing is seen: what is left says where
+    assert len(reader.encode(clip)[0].detach().round(decimals=4).unique(dim=0)) == 2 * 4 * 4
     with pytest.raises(ValueError, match="Try 16x16"):
         reader.encode(clip[..., :16, :14].new_zeros(1, 3, 1, 18, 16))
     with pytest.raises(ValueError, match="learned places reach"):
