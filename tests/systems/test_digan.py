@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from flipbook import systems
+from flipbook import demonstrate, systems
 from flipbook.cli import main
 from flipbook.conditions import FirstFrame, MotionSeed, Text, resolve
 from flipbook.conditions.given import Size
@@ -118,6 +118,17 @@ def test_the_recipe_trains_and_its_model_is_asked_by_the_default_size(tmp_path):
     assert (made.denoiser.config.side, made.defaults["height"]) == (plan.height, plan.height)
     [clip] = generate(prepare(made), NOTHING, num_frames=2)
     assert clip.frames.shape == (2, plan.height, plan.width, 3)
+
+
+@pytest.mark.slow
+def test_a_demonstration_that_asks_for_nothing_trains_by_its_own_recipe_and_makes_clips(tmp_path, monkeypatch):
+    monkeypatch.setattr(demonstrate, "MEASURED", 4)
+    result = demonstrate.run_demo("digan", tmp_path / "digan", steps=2, told=lambda line: None)
+    assert (result["lessons"][0]["updates"], result["measured"]["clips"]) == (2, 4)
+    assert "colour" not in result["measured"]                               # nothing was asked for
+    plan = load_recipe(tmp_path / "digan/1-digan-pairs/recipe.yaml")
+    assert (plan.optimizer.name, plan.optimizer.betas, plan.clip_norm) == ("adamw", (0.0, 0.99), 0.0)
+    assert (tmp_path / "digan/sheet.png").is_file()
 
 
 def test_show_says_what_it_is_and_is_not(capsys):
