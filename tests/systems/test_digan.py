@@ -15,6 +15,7 @@ from flipbook.conditions import FirstFrame, MotionSeed, Text, resolve
 from flipbook.conditions.given import Size
 from flipbook.generate import generate
 from flipbook.interop.folder import from_pretrained, save_pretrained
+from flipbook.objectives.base import build_objective
 from flipbook.replay import replay
 from flipbook.sampling import prepare
 from flipbook.train import train
@@ -129,6 +130,15 @@ def test_a_demonstration_that_asks_for_nothing_trains_by_its_own_recipe_and_make
     plan = load_recipe(tmp_path / "digan/1-digan-pairs/recipe.yaml")
     assert (plan.optimizer.name, plan.optimizer.betas, plan.clip_norm) == ("adamw", (0.0, 0.99), 0.0)
     assert (tmp_path / "digan/sheet.png").is_file()
+
+
+def test_the_small_recipe_is_whole_and_its_comparison_differs_by_the_motion_discriminator_alone():
+    with_it, without = (load_recipe(RECIPE.with_name("digan-small.yaml"), changes) for changes in ([], ["objective.discriminators=[image]"]))
+    assert with_it.model_dump(exclude={"objective"}) == without.model_dump(exclude={"objective"})
+    built = systems.build("digan", **with_it.system_config)
+    assert built.denoiser.config.side == with_it.height
+    kinds = [set(build_objective("adversarial", built, {k: v for k, v in one.objective.items() if k != "name"}).discriminators) for one in (with_it, without)]
+    assert kinds == [{"image", "motion"}, {"image"}]
 
 
 def test_show_says_what_it_is_and_is_not(capsys):

@@ -79,7 +79,7 @@ GAN_RECIPE: dict[str, Any] = {
 DEMO = Demo(
     networks={"digan": DIGANConfig(
         denoiser=ImplicitVideoConfig(
-            content=64, motion=64, dim=64, frequencies=32, space_bandwidth=1.5, time_bandwidth=2.0, base=16, widths=(64, 48), layers=(3, 2), rank=4,
+            content=64, motion=64, dim=64, frequencies=32, time_bandwidth=2.0, base=16, widths=(64, 48), layers=(3, 2), rank=4,
         )
     )},
     lessons=(Lesson(
@@ -88,8 +88,7 @@ DEMO = Demo(
     settings=SHAPE, asks="nothing", latents=False,
 )  # fmt: skip
 """Phases turn eight times as fast in time as in the paper: weights of variance 1 move by the learning rate an update, and objects of the world cross half
-the picture. Along the picture they turn half as fast, so that learning begins at blobs instead of grain. The world never shows a clip twice, so nothing is
-augmented; R1 weighs less, as pictures are smaller."""
+the picture. The world never shows a clip twice, so nothing is augmented; R1 weighs less, as pictures are smaller."""
 
 
 def draw_moments(
