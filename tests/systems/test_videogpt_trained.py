@@ -40,7 +40,7 @@ def nearest(video):
 def test_codes_drawn_one_after_the_other_are_a_clip_and_codes_drawn_apart_are_none():
     system = fresh("videogpt", SMALL, latents=False)
     taught(system, {}, clips, steps=300, batch=8, lr=3e-3, objective="quantising")
-    prior = taught(system, {"drop_text": 1.0}, clips, steps=250, batch=16, lr=3e-3, objective="codes")
+    prior = taught(system, {"drop_text": 1.0}, clips, steps=500, batch=16, lr=3e-3, objective="codes")
     book, shown = system.autoencoder.codebook, clips(KINDS, 0)
     with torch.no_grad():
         codes = system.autoencoder.codes(shown.video)
