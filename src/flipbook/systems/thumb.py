@@ -38,7 +38,7 @@ TINY = ThumbConfig(
 )
 
 DEFAULTS: dict[str, Any] = {
-    "num_frames": 16, "fps": 8.0, "height": 64, "width": 64, "sampler": "euler", "num_inference_steps": 24, "guidance_scale": 4.0,
+    "num_frames": 16, "fps": 8.0, "height": 64, "width": 64, "sampler": "euler_ancestral", "num_inference_steps": 24, "guidance_scale": 4.0,
 }
 
 SHIPPED = {
