@@ -40,7 +40,7 @@ def test_the_two_set_up_commands_stand_in_the_readme():
     first, second = (line for block in blocks(ROOT / "README.md", "bash") for line in block.splitlines() if line.startswith("python3"))
     assert first == (
         "python3 -m venv .venv && .venv/bin/pip install -c constraints.txt . "
-        '&& .venv/bin/flipbook generate "a red circle moves right on a black background" --best-of 2'
+        '&& .venv/bin/flipbook generate "a red circle moves right on a black background"'
     )
     assert second == 'python3 -m venv .venv && .venv/bin/pip install -c constraints.txt -e ".[dev]" && .venv/bin/pytest'
 

@@ -114,12 +114,12 @@ def draw_samples(system: System, batch: Batch, prompts: Sequence[str], seed: int
     """Pixels (N, 3, T, H, W) of a clip for each prompt in the shape of `batch`, by the system's own defaults."""
     from flipbook.guidance import guide
     from flipbook.process.matrix import noise_levels
-    from flipbook.process.noise import initial_noise
+    from flipbook.process.noise import NoiseSource
     from flipbook.samplers import SAMPLERS
 
     n, defaults = len(prompts), system.defaults
     shape = system.autoencoder.encode(batch.video[:1]).shape[1:]
-    x = initial_noise(shape, [derive_seed(seed, i) for i in range(n)])
+    noise = NoiseSource(tuple(shape), [derive_seed(seed, i) for i in range(n)])
     index = latent_index(system, batch)[:1].expand(n, -1)
 
     def branch(captions: Sequence[str]) -> Any:
@@ -129,8 +129,8 @@ def draw_samples(system: System, batch: Batch, prompts: Sequence[str], seed: int
 
     denoise = guide({"uncond": branch([""] * n), "text": branch(prompts)}, [("uncond", 1.0), ("text", defaults["guidance_scale"])])
     matrix = noise_levels(defaults["num_inference_steps"], shape[1])
-    z = SAMPLERS[defaults["sampler"]](denoise, x, system.process.path, matrix)
-    pixels: Tensor = system.autoencoder.decode(z.to(x.dtype)).float()
+    z = SAMPLERS[defaults["sampler"]](denoise, noise().to(batch.video), system.process.path, matrix, noise=noise)
+    pixels: Tensor = system.autoencoder.decode(z).float()
     return pixels
 
 

@@ -42,7 +42,8 @@ class Progressive(Conditioned):
     def __init__(self, system: System, options: ProgressiveOptions, place: tuple[int, int] = (0, 1)):
         self.teacher = copy.deepcopy(system.denoiser).eval().requires_grad_(False)
         super().__init__(system, options, place)
-        system.defaults = system.defaults | {"num_inference_steps": options.steps} | ({"guidance_scale": 1.0} if options.guidance != 1 else {})
+        taken_up = {"guidance_scale": 1.0} if options.guidance != 1 else {}
+        system.defaults = system.defaults | {"num_inference_steps": options.steps, "sampler": "euler"} | taken_up
 
     def loss(self, batch: Batch, seeds: Sequence[int], *, t: Tensor | None = None) -> Losses:
         process, steps = self.system.process, self.options.steps
