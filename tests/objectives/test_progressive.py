@@ -65,6 +65,13 @@ def test_a_student_is_saved_with_its_own_steps_and_without_the_guidance_that_it_
     assert plain.system.defaults["guidance_scale"] == systems.build("imagen-video", tiny=True).defaults["guidance_scale"]
 
 
+def test_a_student_of_a_teacher_that_draws_noise_between_its_steps_draws_none():
+    system = systems.build("thumb", tiny=True)
+    assert system.defaults["sampler"] == "euler_ancestral"
+    build_objective("progressive", system, {"steps": 4, "guidance": 4.0, "drop_text": 0.0})
+    assert system.defaults["sampler"] == "euler"
+
+
 def test_a_system_that_is_given_frames_learns_to_go_on_from_them_in_fewer_steps():
     """thumb reads given frames in the clip itself: they stand there clean, are said to be given, and the loss leaves them out."""
     torch.manual_seed(0)

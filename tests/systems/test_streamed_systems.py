@@ -64,3 +64,9 @@ def test_its_card_says_what_is_there_and_its_network_is_thumbs(name):
     assert facts["leaves_out"]
     count = sum(p.numel() for p in thumb.build().denoiser.parameters())
     assert {row["part"]: row["parameters"] for row in facts["sizes"]}["denoiser"] == count
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_few_steps_draw_no_noise_between_them_though_thumbs_do(name):
+    assert thumb.DEFAULTS["sampler"] == "euler_ancestral"
+    assert systems.build(name, tiny=True).defaults["sampler"] == "euler"

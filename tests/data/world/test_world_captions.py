@@ -58,6 +58,13 @@ def test_a_scene_laid_out_for_a_sentence_says_that_sentence():
         assert scene_from_caption(caption, seed)["caption"] == caption
 
 
+def test_a_spin_can_be_followed_and_told_from_rest():
+    """At 16 frames a star turns by little more than a quarter of its fifth of a turn a frame; faster it could as well turn back."""
+    turns = [abs(scene["objects"][0]["turns"]) for scene in scenes(200, motions=("spins",))]
+    assert 0.4 < min(turns) < 0.5
+    assert 0.75 < max(turns) < 0.3 * 15 / 5
+
+
 def test_training_never_sees_a_held_out_combination_and_the_probe_always_does():
     kept = lambda thing: is_held_out(thing["colour"], thing["shape"], thing["motion"])
     assert not any(kept(thing) for scene in scenes(400, held_out=False) for thing in scene["objects"])
