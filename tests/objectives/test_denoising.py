@@ -140,3 +140,13 @@ def test_telling_labels_teaches_the_trunk_but_not_the_validation_loss():
     assert telling.system.denoiser.blocks[0].mlp[0].weight.grad.abs().max() > 0
     with torch.no_grad():
         torch.testing.assert_close(telling.loss(b, [1, 2, 3, 4]).loss, base, atol=1e-5, rtol=1e-4)
+
+
+def test_sheets_are_drawn_by_the_systems_own_sampler_with_its_noise():
+    o, b = objective(), batch()
+    assert o.system.defaults["sampler"] == "euler_ancestral"
+    clips = o.samples(b, ["a red circle falls", ""], 3)
+    assert clips.shape == (2, *b.video.shape[1:])
+    assert torch.equal(clips, o.samples(b, ["a red circle falls", ""], 3))
+    o.system.defaults = o.system.defaults | {"sampler": "euler"}
+    assert not torch.equal(clips, o.samples(b, ["a red circle falls", ""], 3))
