@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from pathlib import Path
 
@@ -14,12 +13,9 @@ from flipbook import systems
 from flipbook.cli import main
 from flipbook.interop.folder import save_pretrained
 from flipbook.video import Video
+from pages import blocks
 
 PAGE = Path(__file__).resolve().parent.parent / "docs/adversarial.md"
-
-
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
 
 
 @pytest.fixture
@@ -33,13 +29,13 @@ def here(tmp_path, monkeypatch):
 
 def test_the_code_of_the_page_runs(here):
     names = {}
-    for block in blocks("python"):
+    for block in blocks(PAGE, "python"):
         exec(block, names)
     assert names["frames"].shape == (1, 3, 3, 16, 16)
 
 
 def test_the_clips_of_the_page_are_made_and_begin_alike(here, capsys):
-    lines = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("flipbook generate")]
+    lines = [line for block in blocks(PAGE, "bash") for line in block.splitlines() if line.startswith("flipbook generate")]
     made = []
     for number, line in enumerate(lines):
         with pytest.raises(SystemExit) as stop:
@@ -52,7 +48,7 @@ def test_the_clips_of_the_page_are_made_and_begin_alike(here, capsys):
 
 
 def test_the_other_commands_name_what_is_there():
-    lines = [line.split() for block in blocks("bash") for line in block.splitlines() if not line.startswith("flipbook generate")]
+    lines = [line.split() for block in blocks(PAGE, "bash") for line in block.splitlines() if not line.startswith("flipbook generate")]
     for line in lines:
         if line[:2] == ["flipbook", "systems"]:
             assert line[3] in systems.SYSTEMS

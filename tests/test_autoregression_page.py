@@ -15,12 +15,9 @@ from flipbook.cli import main
 from flipbook.interop.folder import save_pretrained
 from flipbook.video import Video
 from footage import gradients
+from pages import blocks
 
 PAGE = Path(__file__).resolve().parent.parent / "docs/autoregression.md"
-
-
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
 
 
 @pytest.fixture
@@ -41,7 +38,7 @@ def here(tmp_path, monkeypatch):
 
 def test_the_code_of_the_page_runs(here):
     names = {"clip": torch.rand(1, 3, 4, 32, 32) * 2 - 1}
-    for block in blocks("python"):
+    for block in blocks(PAGE, "python"):
         exec(block, names)
     assert len(names["video"]) == 8
     assert names["said"].shape == (1, 3, 3, 32, 32)
@@ -49,7 +46,7 @@ def test_the_code_of_the_page_runs(here):
 
 
 def test_the_clips_of_the_page_are_made(here, capsys):
-    lines = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("flipbook generate")]
+    lines = [line for block in blocks(PAGE, "bash") for line in block.splitlines() if line.startswith("flipbook generate")]
     assert len(lines) == 2
     for line in lines:
         with pytest.raises(SystemExit) as stop:
@@ -60,7 +57,7 @@ def test_the_clips_of_the_page_are_made(here, capsys):
 
 
 def test_the_other_commands_name_what_is_there():
-    lines = [line.split() for block in blocks("bash") for line in block.splitlines() if not line.startswith("flipbook generate")]
+    lines = [line.split() for block in blocks(PAGE, "bash") for line in block.splitlines() if not line.startswith("flipbook generate")]
     for line in lines:
         if line[:2] == ["flipbook", "systems"]:
             assert line[3] in systems.SYSTEMS

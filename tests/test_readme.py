@@ -12,14 +12,11 @@ import typer
 
 from flipbook import save_pretrained
 from flipbook.cli import COMMANDS, command
+from pages import blocks
 from tiny import tiny_system
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [path for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")) if path.is_file()]
-
-
-def blocks(path: Path, language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", path.read_text(), flags=re.DOTALL)
 
 
 def flipbook_lines() -> list[str]:
