@@ -29,7 +29,8 @@ def generate(
     ] = None,
     best_of: Annotated[int | None, typer.Option(help="Candidates for each video; the model keeps the one that fits the words best.", min=1)] = None,
     step_cache: Annotated[
-        float | None, typer.Option(help="Skip most of the network where its first block's answer moved by less than this share, say 0.2: faster, not exact.")
+        float | None,
+        typer.Option(help="Skip most of the network where its first block's answer moved by less than this, say 0.2: faster, not exact. With --sampler euler."),
     ] = None,
     of_class: Annotated[str | None, typer.Option("--class", help="Of which of the model's classes, by name, for models that were taught some.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Of drawing codes (VideoGPT): below 1 likely ones become likelier.")] = None,
