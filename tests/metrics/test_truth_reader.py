@@ -132,6 +132,25 @@ def test_an_object_that_passes_behind_another_stays_the_same_object():
     assert objects["red"].frames[-1] == 15
 
 
+@pytest.mark.parametrize("height", [16, 28])
+def test_a_colour_that_comes_in_from_one_side_makes_one_object_that_turns(height):
+    frames = np.full((16, 64, 64, 3), 128, np.uint8)
+    for t in range(16):
+        change = 40 - int(height * np.clip((t - 5) / 4, 0, 1))                 # for three frames both colours are seen
+        frames[t, 40 - height : 40, 20:40] = (38, 70, 232)
+        frames[t, change:40, 20:40] = (222, 32, 38)
+    (thing,) = read_clip(frames).objects
+    assert (thing.colour, thing.motion, thing.steady) == ("blue", "turns red", True)
+
+
+def test_something_that_comes_while_another_goes_is_another_object():
+    """As above, but beside it, and both whole for three frames."""
+    frames = np.full((16, 64, 64, 3), 128, np.uint8)
+    frames[:9, 24:40, 12:28] = (38, 70, 232)
+    frames[6:, 24:40, 34:50] = (222, 32, 38)
+    assert [thing.colour for thing in read_clip(frames).objects] == ["red", "blue"]
+
+
 def test_a_reading_does_not_change_with_the_object_that_holds_the_frames():
     frames = paint("a blue square orbits on a gray background")
     holder = type("Holder", (), {"frames": frames})()

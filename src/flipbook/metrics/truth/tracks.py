@@ -18,6 +18,7 @@ ALIKE = 20.0              # CIELAB: touching regions closer than this in colour 
 GAP = 5                   # frames for which an object may be hidden and still be the same one
 REACH = 0.25              # of S: the furthest jump from where something should be by now
 FASTEST = 0.35            # of S per frame: what bounces highest and soonest hits the floor at 0.30
+CROSSING = 5              # frames: for fewer an object may show its old and its new colour side by side
 MEETING_PLACE = 0.10      # of S: a sight this close to where another one ended goes on with it, whatever its colour
 
 
@@ -157,17 +158,31 @@ def _join_fragments(tracks: list[Track], short: int) -> list[Track]:
         if earlier is None:
             joined.append(track)
         else:
-            earlier[:] = [sight for sight in earlier if sight.frame < track[0].frame] + track
+            before, after = _apart(earlier, track)
+            earlier[:] = before + after
     return joined
 
 
 def _goes_on(earlier: Track, track: Track, short: int) -> bool:
-    """Whether `track` is the same object as `earlier`, seen again. Their outermost sights may be parts: the next count too."""
-    if len(earlier) < 2 or len(track) < 2 or not -1 <= track[0].frame - earlier[-1].frame <= GAP:
+    """Whether `track` is the same object as `earlier`, seen again, in its old or in another colour.
+
+    A colour may come in from one side: for some frames there are two regions, neither of them the object. Then the sights
+    before and after count. The outermost of those may be parts of it too, so the next ones do as well.
+    """
+    if not -CROSSING < track[0].frame - earlier[-1].frame <= GAP:
         return False
-    away = float(np.linalg.norm(track[0].centre - earlier[-1].centre)) / short
-    same_colour = np.linalg.norm(track[1].lab - earlier[-2].lab) < ALIKE
-    before, after = (np.array([sight.area for sight in t]) for t in (earlier, track))
+    before, after = _apart(earlier, track)
+    if len(before) < 2 or len(after) < 2:
+        return False
+    away = min(float(np.linalg.norm(after[i].centre - before[-1 - i].centre)) for i in (0, 1)) / short
+    same_colour = np.linalg.norm(after[1].lab - before[-2].lab) < ALIKE
+    old, new = (np.array([sight.area for sight in t]) for t in (before, after))
     # It may have grown, or half of it was hidden when it went and came: nearby or usual sizes agree.
-    same_size = min(abs(np.log(after[1] / before[-2])), abs(np.log(np.median(after) / np.median(before)))) < 0.7
+    same_size = min(abs(np.log(new[1] / old[-2])), abs(np.log(np.median(new) / np.median(old)))) < 0.7
     return bool(same_size and away < (FASTEST if same_colour else MEETING_PLACE))
+
+
+def _apart(earlier: Track, track: Track) -> tuple[Track, Track]:
+    """The sights of either track outside the frames that belong to both."""
+    start, end = track[0].frame, earlier[-1].frame
+    return [sight for sight in earlier if sight.frame < start], [sight for sight in track if sight.frame > end]
