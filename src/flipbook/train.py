@@ -116,7 +116,7 @@ def _train(recipe: Recipe, resume: bool, objective: Objective | None, group: par
     optimizer, average, run = Optimizer(model, recipe.optimizer), Average(model, recipe.ema), Run()
     changed = _resume(recipe, run, model, optimizer, average) if resume else []
     if recipe.compile:
-        for part in model.children():
+        for part in (*model.children(), *getattr(objective, "asked", ())):
             getattr(part, "compile_blocks", part.compile)()
     cache = make_cache(recipe, objective)
     stream, held_back = make_streams(recipe, cache)

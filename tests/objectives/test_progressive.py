@@ -72,6 +72,22 @@ def test_a_student_of_a_teacher_that_draws_noise_between_its_steps_draws_none():
     assert system.defaults["sampler"] == "euler"
 
 
+def test_a_student_of_more_steps_in_one_is_asked_for_where_all_of_them_lead(monkeypatch):
+    """Three of the teacher's steps in one: to the end of a third of the way, of a sampler of six steps in all."""
+    o = distilling(steps=2, teacher_steps=3)
+    seen = []
+    taught = o._taught
+    monkeypatch.setattr(o, "_taught", lambda rows, wordless, x, t: (seen.append((x, t)), taught(rows, wordless, x, t))[1])
+    rows = o.rows(batch(), [0, 1, 2, 3], SEEDS, torch.full((4,), 1.0), False)
+    target = o._taught_steps(rows, None)
+    torch.testing.assert_close(torch.stack([t[0, 0] for _, t in seen]), torch.tensor([6, 5, 4]) / 6)
+    process, (x, t) = o.system.process, seen[-1]
+    last = ddim_step(process, taught(rows, None, x, t), x, t, t - 1 / 6)
+    torch.testing.assert_close(ddim_step(process, target, rows.x, rows.t, rows.t - 0.5), last, atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="teacher_steps=1"):
+        distilling(teacher_steps=1)
+
+
 def test_a_system_that_is_given_frames_learns_to_go_on_from_them_in_fewer_steps():
     """thumb reads given frames in the clip itself: they stand there clean, are said to be given, and the loss leaves them out."""
     torch.manual_seed(0)
@@ -82,7 +98,7 @@ def test_a_system_that_is_given_frames_learns_to_go_on_from_them_in_fewer_steps(
     assert torch.equal(rows.counts, ~rows.is_given)
     assert rows.t[:, 0].eq(0).all()
     torch.testing.assert_close(rows.x[:, :, 0], o.system.autoencoder.encode(b.video)[:, :, 0], atol=1e-5, rtol=1e-5)
-    moved = o._two_steps(rows, None)
+    moved = o._taught_steps(rows, None)
     assert torch.equal(moved[:, :, 0], rows.x[:, :, 0])
 
 
@@ -107,7 +123,7 @@ def test_a_student_of_half_the_steps_matches_two_steps_of_its_teacher():
         optimizer.step()
     rows = o.rows(batch(), range(4), [9001, 9002, 9003, 9004], torch.tensor([0.25, 0.5, 0.75, 1.0]), False)
     with torch.no_grad():
-        wanted = o._two_steps(rows, None)
+        wanted = o._taught_steps(rows, None)
         one = lambda network: process.to_x0(network(rows.x, rows.t, rows.doors, frame_is_given=rows.is_given, frame_index=rows.index), rows.x, rows.t)
         student, teacher = ((one(network) - wanted).square().mean() for network in (net, o.teacher))
     assert student < teacher / 5

@@ -39,7 +39,8 @@ class Objective(Protocol):
 
     It calls `loss` in training mode under autocast. For validation, samples and saving it first puts the averaged (EMA)
     weights in place, so an objective never hears of the average. An objective whose networks learn in turns may have a
-    `begin(step)`, which is told the number of every update before it.
+    `begin(step)`, which is told the number of every update before it. One that asks networks which it does not train, such as
+    a teacher, may list them as `asked`: where training is compiled, so are they.
     """
 
     def trainable(self) -> nn.Module:

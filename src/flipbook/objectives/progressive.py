@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -19,28 +20,34 @@ from flipbook.systems.base import System
 
 @dataclass(frozen=True, kw_only=True)
 class ProgressiveOptions(ConditionedOptions):
-    """steps: the student's sampler steps, half of its teacher's, at t = steps/steps, ..., 1/steps.
+    """steps: the student's sampler steps, at t = steps/steps, ..., 1/steps.
 
+    teacher_steps: of the teacher that become one of the student's. Two, as in the papers, for a round of many; more reach few steps in
+    one round, and cost as many more calls of the teacher.
     guidance: the teacher's guidance scale, which the student takes up in itself; 1: none. In the first of several rounds give the
     scale, later teachers have it.
     """
 
     steps: int = 8
     guidance: float = 1.0
+    teacher_steps: int = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.steps < 1 or self.stills:
             raise ValueError(f"steps={self.steps}, stills={self.stills}: a student takes one step at least, and learns from clips. Try steps=8, stills=0.")
+        if self.teacher_steps < 2:
+            raise ValueError(f"teacher_steps={self.teacher_steps}: a student makes in one step what its teacher makes in two at least. Try teacher_steps=2.")
 
 
 class Progressive(Conditioned):
-    """max(SNR, 1) |x0 of the student - x0 that leads where two DDIM steps of the teacher lead|^2; the teacher is the system as it came."""
+    """max(SNR, 1) |x0 of the student - x0 that leads where `teacher_steps` DDIM steps of the teacher lead|^2; the teacher is the system as it came."""
 
     options: ProgressiveOptions
 
     def __init__(self, system: System, options: ProgressiveOptions, place: tuple[int, int] = (0, 1)):
         self.teacher = copy.deepcopy(system.denoiser).eval().requires_grad_(False)
+        self.asked = (self.teacher,)
         super().__init__(system, options, place)
         taken_up = {"guidance_scale": 1.0} if options.guidance != 1 else {}
         system.defaults = system.defaults | {"num_inference_steps": options.steps, "sampler": "euler"} | taken_up
@@ -53,7 +60,7 @@ class Progressive(Conditioned):
         rows = self.rows(batch, every, seeds, t, False)
         wordless = self.rows(batch, every, seeds, t, False, wordless=True) if self.options.guidance != 1 else None
         with torch.no_grad():
-            target = self._two_steps(rows, wordless)
+            target = self._taught_steps(rows, wordless)
         t_rows = rows.t
         x0 = process.to_x0(self.predict(rows), rows.x, t_rows)
         snr = (process.path.alpha(t_rows) / process.path.sigma(t_rows).clamp(min=1e-6)).square()
@@ -61,14 +68,14 @@ class Progressive(Conditioned):
         loss = (by_frame * rows.counts).sum(1) / rows.counts.sum(1).clamp(min=1)
         return Losses(loss=loss, t=t.to(loss.device))
 
-    def _two_steps(self, rows: Rows, wordless: Rows | None) -> Tensor:
-        """The x0 whose one DDIM step from (x, t) ends where two of the teacher's end."""
-        process, half = self.system.process, 0.5 / self.options.steps
-        t = rows.t
-        middle, last = (torch.where(rows.is_given, t, (t - k * half).clamp(min=0)) for k in (1, 2))
-        x = ddim_step(process, self._taught(rows, wordless, rows.x, t), rows.x, t, middle)
-        x = ddim_step(process, self._taught(rows, wordless, x, middle), x, middle, last)
-        return x0_between(process, rows.x, t, x, last)
+    def _taught_steps(self, rows: Rows, wordless: Rows | None) -> Tensor:
+        """The x0 whose one DDIM step from (x, t) ends where the teacher's end."""
+        process, part = self.system.process, 1 / (self.options.steps * self.options.teacher_steps)
+        levels = [torch.where(rows.is_given, rows.t, (rows.t - k * part).clamp(min=0)) for k in range(self.options.teacher_steps + 1)]
+        x = rows.x
+        for t, t_next in pairwise(levels):
+            x = ddim_step(process, self._taught(rows, wordless, x, t), x, t, t_next)
+        return x0_between(process, rows.x, levels[0], x, levels[-1])
 
     def _taught(self, rows: Rows, wordless: Rows | None, x: Tensor, t: Tensor) -> Tensor:
         """The teacher's x0."""
