@@ -117,7 +117,6 @@ def inference_copy(net: nn.Module, dtype: torch.dtype) -> Any:
     return copy.deepcopy(net, weights).to(dtype).eval().requires_grad_(False)
 
 
-@torch.inference_mode()
 def sample_latents(
     ready: Prepared,
     requests: Sequence[Request],
@@ -130,6 +129,13 @@ def sample_latents(
 
     Raises ValueError if the requests of the batch do not give the same frames.
     """
+    with torch.no_grad(), torch.inference_mode(ready.system.steer is None):  # an energy's gradient runs back through the network
+        return _latents(ready, requests, settings, seeds, on_step)
+
+
+def _latents(
+    ready: Prepared, requests: Sequence[Request], settings: Settings, seeds: Sequence[int], on_step: Callable[[int, Tensor, Tensor], None] | None,
+) -> Tensor:  # fmt: skip
     if ready.system.draws:
         z = _drawn_latents(ready, requests, settings, seeds)
         if on_step:
@@ -147,11 +153,14 @@ def sample_latents(
         interval=settings.guidance_interval, rescale=settings.guidance_rescale, process=system.process,
     )  # fmt: skip
     noise, hook = NoiseSource(latent, seeds), system.x0_hook if last is None else last.after(system.x0_hook)
-    x = first_state(system, inputs, matrix[0], noise().to(device))
-    return SAMPLERS[settings.sampler](
+    x, state_hook = first_state(system, inputs, matrix[0], noise().to(device)), None
+    if system.steer is not None:
+        denoise, state_hook = system.steer(denoise, inputs, system.process.path, matrix, noise)
+    z = SAMPLERS[settings.sampler](
         denoise, x, system.process.path, matrix,
-        noise=noise, on_step=on_step, x0_hook=hook, **system.sampler_options.get(settings.sampler, {}),
+        noise=noise, on_step=on_step, state_hook=state_hook, x0_hook=hook, **system.sampler_options.get(settings.sampler, {}),
     )  # fmt: skip
+    return z if system.steer is None else torch.where(inputs.is_given[:, None, :, None, None], inputs.given, z)
 
 
 def _told(

@@ -1,4 +1,4 @@
-"""VDM: stills that touch no clip, attention equal to its reference. Guidance by reconstruction: tests/test_steering.py."""
+"""VDM: stills that touch no clip, frames given to a network that reads none, attention equal to its reference. Energies: tests/test_steering.py."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import sys
 from dataclasses import replace
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 
 from denoisers.unet_tiny import waken
+from flipbook.conditions import FirstFrame, Frames, Text
 from flipbook.denoisers.unet import UNet
+from flipbook.generate import generate
 from flipbook.nn.clip import Clip
 from flipbook.nn.doors import Doors
 from flipbook.nn.inserts.temporal_attention import FrameAttention, TemporalAttention
@@ -117,7 +120,6 @@ def test_temporal_attention_is_the_references():
 
 
 def test_the_system_samples_a_clip_from_noise_alone():
-    from flipbook.conditions import Text
     from flipbook.long.stage import sample_stage
 
     torch.manual_seed(0)
@@ -127,3 +129,91 @@ def test_the_system_samples_a_clip_from_noise_alone():
     )
     assert made.shape == (1, 3, 3, 8, 8)
     assert made.abs().max() <= 1.0 + 1e-6
+
+
+# ---------------------------------------------------------------- given frames
+
+SHORT = {"num_frames": 3, "height": 8, "width": 8, "num_inference_steps": 3, "dtype": "float32"}
+
+
+def system(**changes):
+    torch.manual_seed(0)
+    made = vdm.build(replace(vdm.TINY, **changes))
+    waken(made.denoiser)
+    return made.eval()
+
+
+def picture(seed):
+    return np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+
+
+def frames_of(made, *conditions, **changes):
+    return generate(made, [[Text("a red circle falls"), *conditions]], seed=4, **{**SHORT, **changes})[0].frames
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
+def test_given_frames_are_kept_and_decide_the_others(sampler):
+    """The network has no door for them: without the hook that puts them into its clip they could change nothing."""
+    made, free = system(), frames_of(system(), sampler=sampler)
+    first, both = frames_of(made, FirstFrame(picture(1)), sampler=sampler), frames_of(made, Frames({0: picture(1), -1: picture(2)}), sampler=sampler)
+    assert np.array_equal(first[0], picture(1))
+    assert np.array_equal(both[[0, 2]], [picture(1), picture(2)])
+    assert not np.array_equal(first[1:], free[1:])
+    assert not np.array_equal(both[1], first[1])
+
+
+def test_at_every_step_given_frames_stand_in_the_clip_as_noisy_as_the_others():
+    made, seen, forward = system(), [], vdm.UNet.forward
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vdm.UNet, "forward", lambda net, x, t, *a, **k: seen.append((x.detach().clone(), t)) or forward(net, x, t, *a, **k))
+        frames_of(made, FirstFrame(picture(1)), guidance_scale=1.0)
+    given = made.autoencoder.encode(torch.from_numpy(picture(1)).permute(2, 0, 1)[None, :, None] / 127.5 - 1.0)[0, :, 0]
+    draws = []
+    for x, t in seen:
+        assert t.unique().numel() == 1
+        draws.append((x[0, :, 0] - made.process.path.alpha(t[0, 0]) * given) / made.process.path.sigma(t[0, 0]))
+    assert all(draw.std() == pytest.approx(1.0, abs=0.15) and abs(draw.mean()) < 0.25 for draw in draws)
+    assert not torch.equal(draws[0], draws[1])                              # a fresh one each time
+
+
+def test_guidance_by_reconstruction_leads_elsewhere_than_replacement_and_its_weight_counts():
+    by_weight = [frames_of(system(reconstruction=weight), FirstFrame(picture(1))) for weight in (0.0, 2.0, 4.0)]
+    assert all(np.array_equal(frames[0], picture(1)) for frames in by_weight)
+    assert not np.array_equal(by_weight[0], by_weight[1])
+    assert not np.array_equal(by_weight[1], by_weight[2])
+    assert np.array_equal(frames_of(system(reconstruction=0.0)), frames_of(system()))        # with nothing given there is nothing to lean to
+
+
+def test_a_correction_between_steps_asks_the_network_once_more_and_leads_elsewhere():
+    counted, calls = {}, []
+    for step in (0.0, 0.1):
+        made = system(langevin=step)
+        forward = vdm.UNet.forward
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(vdm.UNet, "forward", lambda *a, **k: calls.append(1) or forward(*a, **k))
+            frames = frames_of(made, FirstFrame(picture(1)), guidance_scale=1.0)
+        counted[step] = len(calls), frames
+        calls.clear()
+    assert counted[0.1][0] == 2 * counted[0.0][0]
+    assert not np.array_equal(counted[0.1][1], counted[0.0][1])
+    assert np.array_equal(counted[0.1][1][0], picture(1))
+
+
+def test_a_steered_clip_does_not_depend_on_the_one_beside_it():
+    asked = [[Text("a red circle falls"), FirstFrame(picture(1))], [Text("a blue square"), FirstFrame(picture(2))]]
+    two = generate(system(), asked, seed=4, batch_size=2, **SHORT)
+    assert np.abs(two[0].frames.astype(int) - frames_of(system(), FirstFrame(picture(1)))).max() <= 1
+
+
+def test_clips_of_a_stage_are_steered_as_those_of_a_request():
+    """A stage of a cascade and a training's sample sheet run a network by another function than `generate`."""
+    from flipbook.conditions import Size, resolve
+    from flipbook.long.stage import sample_stage
+    from flipbook.shapes import tensor_to_pixels
+
+    made, asked = system(), (Text("a red circle falls"), FirstFrame(picture(1)))
+    request = resolve(asked, Size(num_frames=3, fps=8.0, height=8, width=8), made.conditions)
+    how = {"sampler": "ddpm", "guidance_scale": made.defaults["guidance_scale"]}
+    clip = sample_stage(made, [request], num_frames=3, fps=8.0, height=8, width=8, seeds=[4], num_inference_steps=3, **how)
+    assert np.array_equal(tensor_to_pixels(clip)[0][0], picture(1))
+    assert np.abs(tensor_to_pixels(clip)[0].astype(int) - frames_of(made, FirstFrame(picture(1)))).max() <= 1

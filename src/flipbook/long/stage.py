@@ -75,11 +75,16 @@ def sample_stage(
     elif system.unit_noise:
         x = x * expand_t(torch.hypot(path.alpha(t), path.sigma(t)) / path.sigma(t).clamp(min=1e-9), x)
     x = torch.where(inputs.is_given[:, None, :, None, None], inputs.given, x)                   # they hold their noise already
+    state_hook = None
+    if system.steer is not None:
+        denoise, state_hook = system.steer(denoise, inputs, path, matrix, noise)
     z = SAMPLERS[sampler](
-        denoise, x, path, matrix, noise=noise, x0_hook=system.x0_hook if last is None else last.after(system.x0_hook),
+        denoise, x, path, matrix, noise=noise, state_hook=state_hook, x0_hook=system.x0_hook if last is None else last.after(system.x0_hook),
         on_step=None if progress is None else lambda i, *_: progress(i + 1, steps),
         **system.sampler_options.get(sampler, {}),
     )  # fmt: skip
+    if system.steer is not None:
+        z = torch.where(inputs.is_given[:, None, :, None, None], inputs.given, z)
     return system.autoencoder.decode(z).float()
 
 

@@ -20,8 +20,9 @@ from flipbook.long.streaming import Streaming
 from flipbook.nn.causal import latent_ends
 from flipbook.nn.doors import Doors
 from flipbook.process.matrix import noise_levels
-from flipbook.process.path import shift_time
+from flipbook.process.path import Path, shift_time
 from flipbook.process.process import Process
+from flipbook.samplers.common import Denoise, Hook, Noise
 
 Denoiser = Any          # an nn.Module with the network contract: (x, t, doors, *, frame_is_given, frame_index, ...) and prepare(doors)
 Autoencoder = Any       # an nn.Module with encode, decode and stride
@@ -44,6 +45,12 @@ class Draw(Protocol):
 
     def __call__(self, system: System, net: Any, requests: Sequence[Request], inputs: Inputs, doors: Mapping[str, Doors], guidance_scale: float) -> Tensor:
         """net: the denoiser in the dtype it runs in.   doors: of each branch of the guidance list, fewest conditions first, prepared."""
+
+
+class Steer(Protocol):
+    """What brings given frames into a run of a network that reads none, by a wrapper of its denoiser and a state hook: see `System.steer`."""
+
+    def __call__(self, denoise: Denoise, inputs: Inputs, path: Path, matrix: Tensor, noise: Noise) -> tuple[Denoise, Hook | None]: ...
 
 
 def constant_guidance(scale: float, num_frames: int) -> Weight:
@@ -114,6 +121,7 @@ class System:
     index_fps: frame indices count frames of a clip at this rate, so that time keeps its meaning at any fps; None: they are plain
         numbers 0, 1, 2, ..., as public networks have them.
     streaming: what its denoiser was taught to remember, if it is causal: it makes its clips chunk by chunk, of any length. None: it is not.
+    steer: what brings given frames into a run of a network that was never taught to read any, whose levels hold none of them; None: they enter by its doors.
     draws: by sampler's name, what makes the latents of a batch where no noise is taken away; {}: `flipbook.samplers` do.
     classes: names of the classes that its denoiser was taught, in the order of its `vector` door, whose last column says none; (): it is told none.
     method: its file's name in `SYSTEMS`; a saved folder is composed again by that file. "": by no file.
@@ -136,6 +144,7 @@ class System:
     shift: Callable[[Size, int], float] | None = None
     index_fps: float | None = INDEX_FPS
     streaming: Streaming | None = None
+    steer: Steer | None = None
     draws: Mapping[str, Draw] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     method: str = ""
