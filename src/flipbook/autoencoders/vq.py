@@ -8,16 +8,15 @@ becomes of a clip does not depend on its batch. Learned by `objectives/quantisin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import gcd, log2
+from math import gcd
 
 import torch
 from torch import Tensor, nn
 
 from flipbook.autoencoders.codebook import Codebook
 from flipbook.autoencoders.kl import check_sides, in_own_dtype
+from flipbook.autoencoders.packing import Box, box_ends, check_box, halvings
 from flipbook.nn.attention import AnyPattern, Window, attend
-
-Shape = tuple[int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,21 +28,15 @@ class VQAutoencoderConfig:
     dim: int = 240
     blocks: int = 4
     heads: int = 2
-    pack: Shape = (4, 4, 4)
+    pack: Box = (4, 4, 4)
     decay: float = 0.99
     restart_below: float = 1.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pack", tuple(self.pack))
-        if len(self.pack) != 3 or any(n < 1 or n & (n - 1) for n in self.pack) or self.pack[1] != self.pack[2]:
-            raise ValueError(f"pack={self.pack}: a cell is frames x side x side pixels, each a power of two. Try (4, 4, 4) or (2, 4, 4).")
+        check_box(self.pack)
         if self.dim % self.heads:
             raise ValueError(f"dim={self.dim} cannot be shared by heads={self.heads}. Try dim={self.dim // self.heads * self.heads}.")
-
-    @property
-    def strides(self) -> list[Shape]:
-        """Of each halving convolution, the outermost first: all axes, until one is packed."""
-        return [tuple(2 if level < log2(n) else 1 for n in self.pack) for level in range(int(log2(max(self.pack))))]  # type: ignore[misc]
 
 
 class VQAutoencoder(nn.Module):
@@ -56,7 +49,7 @@ class VQAutoencoder(nn.Module):
         self.config = c = config
         self.stride = c.pack[1]
         encoder: list[nn.Module] = []
-        for i, stride in enumerate(c.strides):
+        for i, stride in enumerate(halvings(c.pack)):
             encoder += [nn.Conv3d(c.dim if i else 3, c.dim, *_halving(stride)), nn.ReLU()]
         self.encoder = nn.Sequential(
             *encoder, nn.Conv3d(c.dim if encoder else 3, c.dim, 3, padding=1),
@@ -64,7 +57,7 @@ class VQAutoencoder(nn.Module):
         )  # fmt: skip
         self.codebook = Codebook(c.num_codes, c.latent_channels, decay=c.decay, restart_below=c.restart_below)
         decoder: list[nn.Module] = []
-        for i, stride in reversed(list(enumerate(c.strides))):
+        for i, stride in reversed(list(enumerate(halvings(c.pack)))):
             decoder += [nn.ConvTranspose3d(c.dim, c.dim if i else 3, *_halving(stride)), *([nn.ReLU()] if i else [])]
         self.decoder = nn.Sequential(
             nn.Conv3d(c.latent_channels, c.dim, 1), *(AxialBlock(c.dim, c.heads) for _ in range(c.blocks)), _norm(c.dim), nn.ReLU(),
@@ -95,12 +88,7 @@ class VQAutoencoder(nn.Module):
 
     def latent_ends(self, num_frames: int) -> tuple[int, ...]:
         """The last frame of each latent one. Raises ValueError for other lengths than multiples of pack[0], with the two nearest legal ones."""
-        pack = self.config.pack[0]
-        if num_frames >= pack and num_frames % pack == 0:
-            return tuple(range(pack - 1, num_frames, pack))
-        low = num_frames // pack * pack
-        nearest = f"{low} or {low + pack}" if low else f"{pack}"
-        raise ValueError(f"num_frames={num_frames}: this autoencoder packs {pack} frames in a latent one. Try num_frames={nearest}.")
+        return box_ends(num_frames, self.config.pack[0])
 
 
 class AxialBlock(nn.Module):
@@ -143,7 +131,7 @@ def _norm(dim: int) -> nn.Module:
     return nn.GroupNorm(gcd(8, dim // 2), dim)                            # two channels or more in a group
 
 
-def _halving(stride: Shape) -> tuple[Shape, Shape, Shape]:
+def _halving(stride: Box) -> tuple[Box, Box, Box]:
     """Kernel, stride and padding that divide (or, transposed, multiply) every axis by its stride exactly."""
     t, h, w = (4 if n == 2 else 3 for n in stride)
     return (t, h, w), stride, (1, 1, 1)

@@ -13,6 +13,7 @@ from flipbook.hints import nearest
 
 CLASSES: dict[str, str] = {
     "BeginningEncoder": "flipbook.encoders.beginning",
+    "ClipAutoencoder": "flipbook.autoencoders.clip",
     "CodeTransformer": "flipbook.baselines.code_transformer",
     "ConvLSTM": "flipbook.baselines.conv_lstm",
     "DiT": "flipbook.denoisers.dit",
