@@ -7,12 +7,18 @@ from dataclasses import replace
 import pytest
 import torch
 
+from clips import batch
 from denoisers.unet_tiny import IMAGE, tiny_table, waken
+from flipbook.autoencoders.clip import ClipAutoencoder
+from flipbook.conditions import Text
 from flipbook.denoisers.unet import UNet, parameter_group
+from flipbook.interop.folder import from_pretrained, save_pretrained
+from flipbook.long.cascade import run_stage
 from flipbook.long.known import Known
 from flipbook.long.stage import sample_stage
 from flipbook.nn.doors import Doors
 from flipbook.nn.inserts import InsertTable
+from flipbook.objectives.base import build_objective
 from flipbook.systems import lvdm
 
 
@@ -118,3 +124,54 @@ def test_known_frames_are_told_at_the_level_that_sampling_holds_them_at():
     assert all(t[0, 0].item() == pytest.approx(0.1) for t, _, _ in levels)
     assert {bool(c.any()) for _, c, _ in levels} == {True, False}            # with the mask, and without
 
+
+# ---------------------------------------------------------------- latents that pack frames together
+
+
+def of_clips():
+    torch.manual_seed(0)
+    return lvdm.build(replace(lvdm.TINY, clips=True)).eval()
+
+
+def test_a_clip_goes_on_from_its_last_latent_frame_at_the_level_of_known_ones(tmp_path):
+    """Chunks of two latent frames of four frames each, which share one. Saved and read again it is the same system."""
+    system = from_pretrained(save_pretrained(of_clips(), tmp_path / "model"))
+    assert isinstance(system.autoencoder, ClipAutoencoder)
+    assert system.latent_ends(system.defaults["num_frames"]) == (3, 7, 11, 15)
+    heard, real = [], system.denoiser.forward
+
+    def forward(x, t, doors, **k):
+        heard.append((x[0, :, 0].clone(), t[0, 0].item(), k["frame_is_given"].tolist(), doors.channels[0, 0, :, 0, 0].tolist()))
+        return real(x, t, doors, **k)
+
+    system.denoiser.forward = forward
+    stage = lvdm.cascade(window=2, passes=2, height=8, width=8, pack=4).stages[0]
+    assert (stage.num_frames, stage.window, stage.overlap) == (12, 8, 4)
+    stage = replace(stage, num_inference_steps=1, guidance_scale=1.0)
+    clip = run_stage(stage, system, Text(), 0)
+    assert clip.shape == (3, 12, 8, 8)
+    assert [given for _, _, given, _ in heard] == [[[False, False]], [[True, False]]]
+    assert [marked for _, _, _, marked in heard] == [[0, 0], [1, 0]]
+    assert heard[1][1] == pytest.approx(0.1)
+    run_stage(replace(stage, level=0.0), system, Text(), 0)
+    known = heard[3][0]                                                      # the same first chunk, without noise in what is known of it
+    packed = system.autoencoder.encode(torch.cat([clip[:, 4:8], torch.zeros(3, 4, 8, 8)], dim=1)[None])
+    torch.testing.assert_close(known, packed[0, :, 0], atol=1e-4, rtol=1e-4)
+
+
+def test_a_single_frame_fills_no_latent_frame_and_is_refused():
+    known = Known(frames=torch.zeros(3, 1, 8, 8), places=(0,))
+    with pytest.raises(ValueError, match="fill no whole latent frames"):
+        sample_stage(of_clips(), [(known,)], num_frames=8, fps=8, height=8, width=8, seeds=[0], num_inference_steps=1)
+
+
+def test_its_autoencoder_is_taught_by_a_stage_and_nothing_else_is():
+    system = of_clips()
+    (stage,) = [one for one in lvdm.STAGES if one.name == "autoencoder"]
+    options = stage.recipe()
+    objective = build_objective(options.pop("name"), system, options)
+    assert objective.options.kl == 0
+    assert {id(p) for p in objective.trainable().parameters()} == {id(p) for p in system.autoencoder.parameters()}
+    losses = objective.loss(batch(2, frames=4), [1, 2])
+    losses.loss.mean().backward()
+    assert all(p.grad is not None for p in system.autoencoder.decoder.parameters())

@@ -1,7 +1,8 @@
 """LVDM, Latent Video Diffusion Models: long clips by a hierarchy of prediction and interpolation that forgives its own errors.
 
 Known frames stand in the noisy clip itself, at a noise level of their own that the network is told frame by frame: what it was
-taught on is as imperfect as what it will see of itself (conditional latent perturbation).
+taught on is as imperfect as what it will see of itself (conditional latent perturbation). With `clips` latents pack four frames by the
+paper's 3D autoencoder, and a clip goes on from its last latent frame; without, frames are packed one by one, and frames between others are made too.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, get_args
 
+from flipbook.autoencoders.clip import ClipAutoencoder, ClipAutoencoderConfig
 from flipbook.autoencoders.kl import KLAutoencoder, KLAutoencoderConfig
 from flipbook.denoisers.unet import UNet, UNetConfig
 from flipbook.denoisers.unet_tables import LVDM as TABLE
@@ -32,11 +34,13 @@ CARD = Card(
     authors="Yingqing He, Tianyu Yang, Yong Zhang, Ying Shan, Qifeng Chen",
     reproduces=(
         "Per-frame timesteps with an embedding of their own for known frames, which stand noised in the clip beside a mask.",
+        "The 3D autoencoder, 4 frames of 8 x 8 pixels to a cell (`clips`).",
         "Temporal attention with distance tables for keys and values, L1 on eps, the paper's schedule.",
         "Sparse frames predicted chunk by chunk, then the frames between each pair; guidance towards or away from the mask-free answer.",
     ),
     leaves_out=(
-        "The 3D autoencoder: frames are packed one by one, so a step of its latent time is one frame here.",
+        "Interpolation between latents that pack four frames: the 3D autoencoder serves prediction, the whole hierarchy has frames packed one by one.",
+        "The perceptual and adversarial terms of the 3D autoencoder's loss.",
         "Guidance without the mask keeps the known frames' own time embedding.",
     ),
     citation="@article{he2022lvdm, title={Latent Video Diffusion Models for High-Fidelity Long Video Generation}, author={He, Yingqing and Yang, "
@@ -48,6 +52,10 @@ PERTURBED = (0.0, 0.25)
 """Levels of known frames in training: the first 250 of 1000."""
 
 STAGES = (
+    Stage(
+        name="autoencoder", trains=(), data="clips, for `clips`; the latents' price is nil, as in the paper", objective="autoencoding",
+        options={"kl": 0.0}, parts=("autoencoder",),
+    ),
     Stage(
         name="prediction", trains=_ALL, data="sparse frames of clips; half of the time the first one is known", objective="conditioned",
         options={"loss": "l1", "drop_text": 1.0, "known": {"take": "first", "counts": (1,), "levels": PERTURBED, "share": 0.5}},
@@ -61,7 +69,10 @@ STAGES = (
 
 @dataclass(frozen=True, kw_only=True)
 class LVDMConfig:
-    """kind: which of the models; they differ in their weights alone.   level: noise of known frames while sampling, 0.1 in the code."""
+    """kind: which of the models; they differ in their weights alone.   level: noise of known frames while sampling, 0.1 in the code.
+
+    clips: latents pack frames together by `clip_autoencoder`; False: each frame by itself, by `autoencoder`.
+    """
 
     kind: Kind = "prediction"
     denoiser: UNetConfig = field(
@@ -71,6 +82,8 @@ class LVDMConfig:
         )
     )  # fmt: skip
     autoencoder: KLAutoencoderConfig = field(default_factory=KLAutoencoderConfig)
+    clip_autoencoder: ClipAutoencoderConfig = field(default_factory=ClipAutoencoderConfig)
+    clips: bool = False
     level: float = 0.1
 
     def __post_init__(self) -> None:
@@ -83,7 +96,7 @@ TINY = LVDMConfig(
         widths=(16, 32), depths=(1, 1), transformers=(1, 1), heads=(2, 2), text_dim=None, channel_door=1, groups=8, given_clock=True,
         time_scale_shift=True, inserts=TABLE,
     ),
-    autoencoder=KLAutoencoderConfig(dims=(8, 16), blocks=1, groups=4),
+    autoencoder=KLAutoencoderConfig(dims=(8, 16), blocks=1, groups=4), clip_autoencoder=ClipAutoencoderConfig(pack=(4, 4, 4), dim=8, groups=4),
 )  # fmt: skip
 
 _DEMO = LVDMConfig(denoiser=demo_unet(TINY.denoiser))
@@ -118,21 +131,28 @@ def compose(*, name: str = "lvdm", defaults: dict[str, Any] | None = None, level
 def build(config: LVDMConfig | None = None) -> System:
     """One of the models with fresh weights."""
     config = config or LVDMConfig()
+    autoencoder = ClipAutoencoder(config.clip_autoencoder) if config.clips else KLAutoencoder(config.autoencoder)
+    defaults = {"num_frames": 4 * config.clip_autoencoder.pack[0]} if config.clips else None
     return compose(
-        name=f"{CARD.name}-{config.kind}", denoiser=UNet(config.denoiser), autoencoder=KLAutoencoder(config.autoencoder), level=config.level,
+        name=f"{CARD.name}-{config.kind}", denoiser=UNet(config.denoiser), autoencoder=autoencoder, level=config.level, defaults=defaults,
     )  # fmt: skip
 
 
 def cascade(
-    models: dict[str, str] | None = None, *, window: int = 4, passes: int = 4, gap: int = 4, height: int = 256, width: int = 256, level: float = 0.1
-) -> Cascade:
-    """Sparse frames, chunk after chunk that each know the last frame before them, then `gap` - 1 frames between each pair."""
+    models: dict[str, str] | None = None, *, window: int = 4, passes: int = 4, gap: int = 4, height: int = 256, width: int = 256, level: float = 0.1,
+    pack: int = 1,
+) -> Cascade:  # fmt: skip
+    """Sparse frames, chunk after chunk that each know the last frame before them, then `gap` - 1 frames between each pair.
+
+    pack: frames in each of the `window` latent frames of a chunk. Above 1 a chunk knows the last of them before it, and nothing is made between.
+    """
     models = models or {kind: f"lvdm-{kind}" for kind in get_args(Kind)}
     sparse = window + (passes - 1) * (window - 1)
     shape: dict[str, Any] = {"height": height, "width": width, "level": level, "prompt": False}
-    return Cascade("lvdm", (
-        CascadeStage(name="sparse", makes="clip", model=models["prediction"], num_frames=sparse, fps=2.0, window=window, overlap=1, **shape),
-        CascadeStage(
-            name="dense", makes="between", model=models["interpolation"], num_frames=gap * (sparse - 1) + 1, fps=2.0 * gap, gap=gap, **shape
-        ),
-    ))  # fmt: skip
+    first = CascadeStage(
+        name="sparse", makes="clip", model=models["prediction"], num_frames=pack * sparse, fps=2.0 * pack, window=pack * window, overlap=pack, **shape,
+    )  # fmt: skip
+    dense = CascadeStage(
+        name="dense", makes="between", model=models["interpolation"], num_frames=gap * (sparse - 1) + 1, fps=2.0 * gap, gap=gap, **shape,
+    )  # fmt: skip
+    return Cascade("lvdm", (first, dense) if pack == 1 else (first,))
