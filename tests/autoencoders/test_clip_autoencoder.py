@@ -23,9 +23,10 @@ def draw(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("pack", [(2, 4, 4), (4, 2, 2), (1, 4, 4), (4, 8, 8)])
-def test_a_clip_becomes_cells_of_its_boxes_and_comes_back_in_its_shape(pack):
-    model, x = net(pack=pack), draw(2, 3, 8, 16, 8)
+def test_a_clip_becomes_cells_of_its_boxes_and_comes_back_in_its_shape(pack, split):
+    model, x = net(pack=pack, split=split), draw(2, 3, 8, 16, 8)
     z = model.encode(x)
     assert z.shape == (2, 4, 8 // pack[0], 16 // pack[1], 8 // pack[1])
     assert model.decode(z).shape == x.shape
@@ -36,10 +37,16 @@ def test_a_clip_that_stands_still_has_latents_and_frames_that_stand_still_to_its
     x, z = draw(1, 3, 1, 16, 16).expand(-1, -1, 8, -1, -1), draw(1, 4, 1, 4, 4, seed=1).expand(-1, -1, 4, -1, -1)
     apart = lambda clip: (clip - clip[:, :, :1]).abs().max()
     with torch.no_grad():
-        assert apart(net().encode(x)) < 1e-5
-        assert apart(net().decode(z)) < 1e-5
+        for split in (False, True):
+            assert apart(net(split=split).encode(x)) < 1e-5
+            assert apart(net(split=split).decode(z)) < 1e-5
         assert apart(net(padding="zeros").encode(x)) > 1e-2
         assert apart(net(padding="zeros").decode(z)) > 1e-2
+
+
+def test_split_convolutions_have_as_many_weights_as_whole_ones():
+    whole, split = (sum(p.numel() for name, p in net(dim=16, split=s).named_parameters() if name.endswith("weight")) for s in (False, True))
+    assert 0.95 * whole < split <= whole
 
 
 def test_the_future_is_seen():

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from flipbook.autoencoders.kl import check_sides, in_own_dtype
 from flipbook.autoencoders.packing import Box, box_ends, check_box, halvings
+from flipbook.nn.inflate import SplitConv3d
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,7 @@ class ClipAutoencoderConfig:
     dim:     width at full size, doubled with each halving.   blocks: residual blocks behind each halving, and before each doubling.
     groups:  of every GroupNorm.
     padding: how a clip goes on beyond its border, as in `torch.nn.Conv3d`.
+    split:   each convolution is one within frames and one along time, with as many weights (`nn/inflate.py`).
     latent_mean, latent_std: the latent normaliser, z = (raw - mean) / std, numbers for each channel; (): 0 and 1.
     """
 
@@ -34,6 +36,7 @@ class ClipAutoencoderConfig:
     blocks: int = 1
     groups: int = 32
     padding: str = "replicate"
+    split: bool = False
     latent_mean: tuple[float, ...] = ()
     latent_std: tuple[float, ...] = ()
 
@@ -99,9 +102,11 @@ class ClipAutoencoder(nn.Module):
         return self.decoder(in_own_dtype(self, raw))
 
 
-def conv(dim_in: int, dim: int, config: ClipAutoencoderConfig, stride: Box = (1, 1, 1)) -> nn.Conv3d:
+def conv(dim_in: int, dim: int, config: ClipAutoencoderConfig, stride: Box = (1, 1, 1)) -> nn.Module:
     """A convolution that keeps an axis, or halves it by a kernel of 4."""
-    return nn.Conv3d(dim_in, dim, tuple(4 if n == 2 else 3 for n in stride), stride, padding=1, padding_mode=config.padding)  # type: ignore[arg-type]
+    kernel: Box = tuple(4 if n == 2 else 3 for n in stride)  # type: ignore[assignment]
+    kind = SplitConv3d if config.split else nn.Conv3d
+    return kind(dim_in, dim, kernel, stride, (1, 1, 1), padding_mode=config.padding)
 
 
 class ResBlock(nn.Module):
