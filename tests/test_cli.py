@@ -155,6 +155,11 @@ def test_unknown_words_are_told_on_the_error_stream(run):
         (["generate", "x", "--model", "model", "--height", "40"], 1, "Try 32 or 48"),
         (["generate", "x", "--model", "model", "--frames", "first.png"], 1, "is not I=PATH"),
         (["generate", "x", "--model", "model", "--dtype", "int3"], 1, "float32"),
+        (["generate", "x", "--model", "model", "--device", "gpu"], 1, "Try 'cpu'"),
+        (["generate", "x", "--model", "model", "--guidance-scale", "nan"], 1, "guidance_scale=nan"),
+        (["generate", "x", "--model", "model", "--output", "x.xyz"], 1, "no writer for '.xyz'"),
+        (["generate", "x", "--model", "model", "--output", "x.png"], 1, "holds one frame"),
+        (["generate", "x", "--model", "model", "--output", "model/card.json/x.mp4"], 1, "card.json is a file"),
         (["replay", "model/card.json"], 1, "no recipe"),
         (["replay", "nowhere.mp4"], 1, "nowhere.mp4"),
     ],
@@ -165,6 +170,38 @@ def test_mistakes_end_in_one_line_and_leave_nothing(run, arguments, code, says):
     assert says in err
     assert "Traceback" not in err
     assert os.listdir() == ["model"]
+
+
+def test_what_cannot_be_written_is_refused_before_it_is_made(run, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("work was begun")
+
+    monkeypatch.setattr("flipbook.model.Model.generate", refuse)
+    assert run("generate", "x", "--model", "model", "--output", "x.xyz")[0] == 1
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    code, _, err = run("generate", "x", "--model", "model", "--output", "new/x.mp4")
+    assert code == 1
+    assert "you may not write in" in err
+    assert os.listdir() == ["model"]
+
+
+def test_a_name_with_a_slash_behind_it_is_a_folder(run):
+    code, out, _ = run("generate", "a red circle", "--model", "model", "--output", "new/")
+    assert code == 0
+    assert out.startswith("new/a-red-circle-0.mp4")
+
+
+def test_words_that_are_too_many_are_told_on_the_error_stream(run):
+    code, _, err = run("generate", "a red circle falls " * 30, "--model", "model")
+    assert code == 0
+    assert "reads 48 words of a sentence" in err
+    assert "the 72 from 'a' on" in err
+
+
+def test_help_is_filled_into_the_width_of_the_terminal(run, monkeypatch):
+    """A docstring's own line breaks are nobody's business: no line of a paragraph ends early."""
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "a setting of generation (guidance_scale). Started again with the same words" in run("compare", "--help")[1]
 
 
 def test_replay_makes_the_same_file_again(run):
@@ -219,7 +256,8 @@ def test_doctor_reports_as_json(run):
 def test_names_of_files_come_from_sentences(tmp_path):
     assert slug("A red circle, moves right!") == "a-red-circle-moves-right"
     assert slug("../../etc/passwd") == "etc-passwd"
-    assert slug("ü") == "video"
+    assert slug("Ein Kreis fällt") == "ein-kreis-fallt"
+    assert slug("円") == "video"
     assert len(slug("word " * 100)) <= 60
     assert output_path(tmp_path / "x.gif", "name", 2, 7) == tmp_path / "x-7.gif"
     (tmp_path / "x.json").write_text("{}")

@@ -45,6 +45,20 @@ def dtype_named(name: str) -> torch.dtype:
     return getattr(torch, DTYPES[name])
 
 
+def device_named(name: torch.device | str) -> torch.device:
+    """The device called so, such as "cpu" or "cuda:1". Raises ValueError if there is none of that kind here."""
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"device={str(name)!r} is not known. Try 'cpu', or 'cuda' where there is an NVIDIA or AMD GPU.") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        why = "this torch was built without CUDA" if torch.version.cuda is None and torch.version.hip is None else "torch finds no GPU"
+        raise ValueError(f"device={str(name)!r}: {why}. Try 'cpu'; `flipbook doctor` says what is there.")
+    return device
+
+
 def keep_freed_memory() -> bool:
     """Let the C library keep large freed buffers for the next step instead of handing each back to the system.
 

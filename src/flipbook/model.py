@@ -12,6 +12,7 @@ import torch
 from flipbook.conditions import Condition, FirstFrame, Text, as_requests, text_of
 from flipbook.generate import generate
 from flipbook.interop.folder import card_hash, from_pretrained, model_folder, save_pretrained, weights_hash
+from flipbook.machine import device_named
 from flipbook.sampling import Prepared, prepare
 from flipbook.systems.base import System
 from flipbook.video import Video
@@ -30,6 +31,14 @@ class UnknownWords(UserWarning):
         super().__init__(f"this model has never seen {listed}: the video will not show {shown}.")
 
 
+class UnreadWords(UserWarning):
+    """A sentence is longer than the model reads; `words` lists what it leaves out."""
+
+    def __init__(self, words: Sequence[str], read: int):
+        self.words = list(words)
+        super().__init__(f"this model reads {read} words of a sentence: the video will not show the {len(words)} from {words[0]!r} on.")
+
+
 class Model:
     """A system, where it came from, and its card. `source` is the name or folder that finds it again."""
 
@@ -43,7 +52,7 @@ class Model:
     ) -> Model:
         """See `flipbook.load`."""
         options = {key: str(value) for key, value in options.items() if value is not None}
-        system = from_pretrained(model_folder(name_or_folder), device=device, **options)
+        system = from_pretrained(model_folder(name_or_folder), device=device_named(device), **options)
         return cls(system, source=str(name_or_folder), compile=compile, options=options)
 
     def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> Path:
@@ -69,10 +78,11 @@ class Model:
     ) -> Video | list[Video]:
         """One video for a sentence or a list of conditions; a list for several of them, or for `num_videos` above 1.
 
-        Settings as in `flipbook.generate.generate`. Warns `UnknownWords` once for words that training never saw.
+        Settings as in `flipbook.generate.generate`. Warns `UnknownWords` once for words that training never saw, `UnreadWords` for
+        a sentence that is too long.
         """
         requests = as_requests(conditions)
-        self._warn_of_unknown_words(
+        self._warn_of_lost_words(
             [text for request in requests for text in (text_of(request).prompt, text_of(request).negative_prompt)]
         )
         videos = generate(self._ready(dtype), requests, **settings)
@@ -90,7 +100,7 @@ class Model:
 
         causal(self.system)                                                 # refused before weights are cast
         for request in as_requests(conditions):
-            self._warn_of_unknown_words([text_of(request).prompt, text_of(request).negative_prompt])
+            self._warn_of_lost_words([text_of(request).prompt, text_of(request).negative_prompt])
         return stream(self._ready(dtype), conditions, **settings)
 
     def _ready(self, dtype: torch.dtype | str | None) -> Prepared:
@@ -98,13 +108,17 @@ class Model:
             self._prepared[dtype] = prepare(self.system, dtype=dtype, compile=self.compile, source=self.source, options=self.options)
         return self._prepared[dtype]
 
-    def _warn_of_unknown_words(self, sentences: Sequence[str]) -> None:
+    def _warn_of_lost_words(self, sentences: Sequence[str]) -> None:
         encoder: Any = self.system.text_encoder
         if encoder is None:
             return
         words = list(dict.fromkeys(word for sentence in sentences for word in encoder.unknown_words(sentence)))
         if words:
             warnings.warn(UnknownWords(words), stacklevel=3)
+        limit = getattr(encoder, "max_words", None)
+        for sentence in dict.fromkeys(sentences) if limit else ():
+            if unread := encoder.unread_words(sentence):
+                warnings.warn(UnreadWords(unread, limit), stacklevel=3)
 
 
 def load(

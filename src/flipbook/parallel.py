@@ -40,10 +40,15 @@ class Group:
         return numbers[self.rank * part : (self.rank + 1) * part]
 
     def sum_gradients(self, params: Iterable[Tensor]) -> None:
-        """Replace every gradient by its sum over all processes. Those of sharded weights are sums already."""
+        """Replace every gradient by its sum over all processes. What has none in any of them keeps none, and so rests.
+
+        Those of sharded weights are sums already.
+        """
         if self.size == 1:
             return
         params = [p for p in params if p.requires_grad and not is_sharded(p)]
+        held = self.sum(torch.tensor([float(p.grad is not None) for p in params]))
+        params = [p for p, processes in zip(params, held.tolist(), strict=True) if processes]
         if not params:
             return
         flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in params])
@@ -109,6 +114,15 @@ def join(device: str = "auto") -> Group:
     if size > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
     return Group(rank, size, place)
+
+
+def of_all(rows: Tensor) -> Tensor:
+    """The rows of all processes, in the order of the samples: what one process would hold alone. Without gradient; all call this together."""
+    if not dist.is_initialized():
+        return rows.detach()
+    each = [torch.empty_like(rows, memory_format=torch.contiguous_format) for _ in range(dist.get_world_size())]
+    dist.all_gather(each, rows.detach().contiguous())
+    return torch.cat(each)
 
 
 def leave() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -250,6 +251,8 @@ def settle(system: System, **asked: Any) -> Settings:
     system.latent_ends(settings.num_frames)
     if not 0 < settings.fps <= 1000:
         raise ValueError(f"fps={settings.fps}: frames per second are above 0. Try {system.defaults['fps']}.")
+    if not math.isfinite(settings.guidance_scale):
+        raise ValueError(f"guidance_scale={settings.guidance_scale}: it is a number, 1 for no guidance. Try {system.defaults['guidance_scale']}.")
     multiple = side_multiple(system)
     for name in ("height", "width"):
         side = getattr(settings, name)

@@ -128,13 +128,14 @@ def _chunks(
     streaming, head = rollout.streaming, inputs.given.shape[2]
     noise = NoiseSource((inputs.given.shape[1], streaming.chunk, *inputs.given.shape[3:]), seeds)
     nothing = replace(inputs, is_given=torch.zeros_like(inputs.is_given[:, : streaming.chunk]), given=torch.zeros_like(inputs.given[:, :, : streaming.chunk]))
-    while rollout.done < settings.num_frames:
-        start = rollout.done
+
+    def make(start: int) -> Tensor:
         part = slice(start, start + streaming.chunk)
         known = replace(inputs, is_given=inputs.is_given[:, part], given=inputs.given[:, :, part]) if start < head else nothing
-        z = known.given if bool(known.is_given.all()) else _made(system, settings, known, rollout, noise, on_step)
-        rollout.keep(z)
-        yield z[:, :, : settings.num_frames - start]                        # the last chunk is made whole: a prefix does not know its length
+        return known.given if bool(known.is_given.all()) else _made(system, settings, known, rollout, noise, on_step)
+
+    for n, z in enumerate(rollout.chunks(make, settings.num_frames)):
+        yield z[:, :, : settings.num_frames - n * streaming.chunk]          # the last chunk is made whole: a prefix does not know its length
 
 
 def _made(

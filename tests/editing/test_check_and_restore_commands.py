@@ -80,6 +80,20 @@ def test_restore_mends_and_keeps_the_sound_and_the_original(run):
     assert Path("a.mp4").read_bytes() == before
 
 
+def test_restore_cuts_what_it_mended_into_clips_of_one_length(run):
+    code, out, err = run("restore", "a.mp4", "--with", "deflicker", "--clips", "5", "--lossless", "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert (told["path"], told["clips"], told["frames"]) == ("a-clips", 3, 5)
+    made = [Video.read(path) for path in sorted(Path("a-clips").glob("*.mp4"))]
+    assert [len(clip) for clip in made] == [5, 5, 5]
+    run("restore", "a.mp4", "--with", "deflicker", "--lossless")
+    assert np.array_equal(np.concatenate([clip.frames for clip in made]), Video.read("a-restored.mp4").frames[:15])
+    code, _, err = run("restore", "a.mp4", "--with", "deflicker", "--clips", "40")
+    assert code == 1
+    assert "no shot of a.mp4 has 40 frames" in err
+
+
 @pytest.mark.parametrize(
     ("steps", "says"),
     [("denois", "Did you mean 'denoise'"), ("deflicker:sigma", "NAME:OPTION=VALUE"), ("deflicker:sigma=x", "numbers"),

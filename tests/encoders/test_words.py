@@ -32,6 +32,17 @@ def test_an_empty_sentence_is_the_start_row_alone():
     assert mask.sum() == 1
 
 
+def test_words_of_other_scripts_are_whole():
+    assert split_words("Ein Kreis fällt, 円 падает") == ["ein", "kreis", "fällt", "円", "падает"]
+    assert split_words("a_b 3rd") == ["a", "b", "3rd"]
+
+
+def test_words_behind_the_last_one_read_are_named():
+    text = " ".join(["a red circle moves"] * 6)
+    assert encoder().unread_words(text) == ["a", "red", "circle", "moves"]
+    assert encoder().unread_words("a red circle") == []
+
+
 def test_unknown_words_are_named_once_in_order_and_say_nothing_before_they_are_trained():
     assert encoder().unknown_words("A red dragon eats a DRAGON castle") == ["dragon", "eats", "castle"]
     rows, mask = encoder().encode(["a dragon"])

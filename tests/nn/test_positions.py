@@ -7,6 +7,7 @@ from flipbook.nn.clip import Clip
 from flipbook.nn.inserts.temporal_attention import AttentionOverTime, FrameAttention
 from flipbook.nn.positions import (
     BucketBias,
+    DistanceTables,
     LearnedPlaces,
     distance_slopes,
     distances,
@@ -52,10 +53,23 @@ def test_an_absolute_code_tells_a_clip_that_begins_later():
     assert (logits("sinusoid", PLACES + 37) - logits("sinusoid", PLACES)).abs().max() > 0.1
 
 
-def test_whole_distances_and_their_buckets_ignore_a_shift():
-    index, bias = PLACES.round(), BucketBias(heads=2)
-    assert torch.equal(distances(index + 37), distances(index))
-    assert torch.equal(bias(index + 37), bias(index))
+@pytest.mark.parametrize("code", [BucketBias(heads=2), DistanceTables(4, reach=8)])
+def test_buckets_and_tables_of_distances_ignore_a_shift_even_between_frames(code):
+    assert all(torch.equal(a, b) for a, b in zip(distances(PLACES.round() + 37), distances(PLACES.round()), strict=True))
+    values = lambda index: torch.stack([*code(index)])
+    for shift in (37.0, 0.25):
+        torch.testing.assert_close(values(PLACES + shift), values(PLACES), atol=1e-6, rtol=0)
+    assert (values(PLACES * 1.5) - values(PLACES)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("code", [BucketBias(heads=2), DistanceTables(4, reach=8)])
+def test_at_twice_the_frame_rate_distances_are_those_of_the_same_moments_and_a_mix_between_them(code):
+    """Distances that are rounded instead are 0, 0, 1, 2, 2, ... frames: neighbours of half a frame would look alike or a whole frame apart."""
+    values = lambda index: code(index) if isinstance(code, BucketBias) else code(index)[0].movedim(-1, 1)      # (1, n, T, T)
+    slow, fast = values(torch.arange(4.0)[None]), values(torch.arange(8.0)[None] / 2)
+    torch.testing.assert_close(fast[:, :, ::2, ::2], slow, atol=0, rtol=0)
+    torch.testing.assert_close(fast[0, :, 0, 3], (slow[0, :, 0, 1] + slow[0, :, 0, 2]) / 2)
+    torch.testing.assert_close(fast[0, :, 3, 0], (slow[0, :, 1, 0] + slow[0, :, 2, 0]) / 2)
 
 
 @pytest.mark.parametrize("reach", [4, 8, 9, 128])

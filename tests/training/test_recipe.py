@@ -53,7 +53,8 @@ def test_overrides_reach_into_mappings_lists_and_what_is_not_there_yet(recipe):
         ("samples.prompts=[a", "not valid YAML"),
         ("frame_stride=2", "spans 31 frames, but clip_frames=16. Try clip_frames=31"),
         ("init=runs/a/model", "system and init are both given"),
-        ("objective={given: 1}", "objective: needs a name"),
+        ("objective={given: 1}", "objective: needs a name.*or a stage"),
+        ("objective.stage=video", "a stage has its own objective, and name=denoising is given.*Try .stage: video."),
         ("data=[]", "data: "),
     ],
 )

@@ -67,8 +67,15 @@ def command(name: str) -> typer.Typer:
     if isinstance(run, typer.Typer):  # it has commands of its own
         return run
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(name)(run)
+    app.command(name, help=paragraphs(run.__doc__ or ""))(run)
     return app
+
+
+def paragraphs(text: str) -> str:
+    """A docstring whose paragraphs are one line each: how wide they are shown is the terminal's affair."""
+    from inspect import cleandoc
+
+    return "\n\n".join(" ".join(lines.split()) for lines in cleandoc(text).split("\n\n"))
 
 
 def _run(name: str, arguments: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,63 +11,95 @@ import typer
 if TYPE_CHECKING:
     from flipbook.conditions import Condition
 
+shown, size, made, chosen, put = (
+    partial(typer.Option, rich_help_panel=title)
+    for title in ("What it shows", "Size and length", "How it is made", "Which model makes it", "What is written")
+)
+
 
 def generate(
     prompt: Annotated[str, typer.Argument(help="What the video shows. May be empty when pictures are given.")] = "",
-    first_frame: Annotated[Path | None, typer.Option(help="A picture that the video starts with.")] = None,
-    last_frame: Annotated[Path | None, typer.Option(help="A picture that it ends with.")] = None,
+    negative_prompt: Annotated[str, shown(help="What guidance leads away from.")] = "",
+    first_frame: Annotated[Path | None, shown(help="A picture that the video starts with.")] = None,
+    last_frame: Annotated[Path | None, shown(help="A picture that it ends with.")] = None,
     frames: Annotated[
         list[str] | None,
-        typer.Option(metavar="I=PATH", help="A picture at frame I, from 0, or from the end at -1. Repeatable."),
+        shown(metavar="I=PATH", help="A picture at frame I, from 0, or from the end at -1. Repeatable."),
     ] = None,
-    num_frames: Annotated[int | None, typer.Option(help="Length in frames.")] = None,
-    fps: Annotated[float | None, typer.Option(help="Frames per second.")] = None,
-    height: Annotated[int | None, typer.Option(help="Pixels.")] = None,
-    width: Annotated[int | None, typer.Option(help="Pixels.")] = None,
-    num_inference_steps: Annotated[int | None, typer.Option(help="Steps of the sampler.")] = None,
+    of_class: Annotated[
+        str | None, shown("--class", help="Of which of the model's classes, by name, for models that were taught some.")
+    ] = None,
+    motion_seed: Annotated[int | None, shown(help="Another movement of the same content (DIGAN).")] = None,
+    num_frames: Annotated[int | None, size(help="Length in frames. Default: the model's own, as for all that follow.")] = None,
+    fps: Annotated[float | None, size(help="Frames per second.")] = None,
+    height: Annotated[int | None, size(help="Pixels.")] = None,
+    width: Annotated[int | None, size(help="Pixels.")] = None,
+    seed: Annotated[int, made(help="The same seed gives the same video.")] = 0,
+    num_videos: Annotated[int, made(help="How many, with seeds counting up.", min=1)] = 1,
+    best_of: Annotated[
+        int | None,
+        made(help="Candidates for each video; the model keeps the one that fits the words best.", min=1),
+    ] = None,
+    num_inference_steps: Annotated[int | None, made(help="Steps of the sampler: fewer are faster, more are better.")] = None,
     guidance_scale: Annotated[
-        float | None, typer.Option(help="How strictly the words are followed; 1 is no guidance.")
+        float | None, made(help="How strictly the words are followed; 1 is no guidance.")
     ] = None,
-    best_of: Annotated[int | None, typer.Option(help="Candidates for each video; the model keeps the one that fits the words best.", min=1)] = None,
+    sampler: Annotated[str | None, made(help="For instance euler, heun, dpmpp_2m, unipc.")] = None,
     step_cache: Annotated[
         float | None,
-        typer.Option(help="Skip most of the network where its first block's answer moved by less than this, say 0.2: faster, not exact. With --sampler euler."),
+        made(
+            help="Skip most of the network where its first block's answer moved by less than this, say 0.2: faster, not exact. With --sampler euler.",
+        ),
     ] = None,
-    of_class: Annotated[str | None, typer.Option("--class", help="Of which of the model's classes, by name, for models that were taught some.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="Of drawing codes (VideoGPT): below 1 likely ones become likelier.")] = None,
-    top_k: Annotated[int | None, typer.Option(help="Draw only from so many likeliest codes.")] = None,
-    motion_seed: Annotated[int | None, typer.Option(help="Another movement of the same content (DIGAN).")] = None,
-    negative_prompt: Annotated[str, typer.Option(help="What guidance leads away from.")] = "",
-    sampler: Annotated[str | None, typer.Option(help="For instance euler, heun, dpmpp_2m, unipc.")] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same video.")] = 0,
-    num_videos: Annotated[int, typer.Option(help="How many, with seeds counting up.", min=1)] = 1,
-    model: Annotated[str, typer.Option(help="A shipped model's name, a model folder (ours or a public pipeline's), a file, or a hub id.")] = "thumb",
-    motion_adapter: Annotated[Path | None, typer.Option(help="A folder that sets an image pipeline in motion (AnimateDiff).")] = None,
-    like: Annotated[str | None, typer.Option(help="diffusers: compute as that reference where it differs from the authors' code.")] = None,
-    inserts: Annotated[str | None, typer.Option(help="off: only the image model inside a video model, frame by frame.")] = None,
-    beside: Annotated[Path | None, typer.Option(help="For a --model in one file: a Stable Diffusion folder with what the file lacks.")] = None,
-    variant: Annotated[str | None, typer.Option(help="fp16 or bf16: which files of a public folder are read.")] = None,
+    temperature: Annotated[
+        float | None, made(help="Of drawing codes (VideoGPT): below 1 likely ones become likelier.")
+    ] = None,
+    top_k: Annotated[int | None, made(help="Draw only from this many of the likeliest codes (VideoGPT).")] = None,
+    dtype: Annotated[str | None, made(help="float32 or bfloat16. Default: what is fast here.")] = None,
+    device: Annotated[str, made(help="cpu or cuda.")] = "cpu",
+    compile: Annotated[
+        bool, made("--compile", help="Compile first: slow to start, faster for each video.")
+    ] = False,
+    model: Annotated[
+        str,
+        chosen(help="A shipped model's name, a model folder (ours or a public pipeline's), a file, or a hub id."),
+    ] = "thumb",
+    motion_adapter: Annotated[
+        Path | None, chosen(help="A folder that sets an image pipeline in motion (AnimateDiff).")
+    ] = None,
+    like: Annotated[
+        str | None, chosen(help="diffusers: compute as that reference where it differs from the authors' code.")
+    ] = None,
+    inserts: Annotated[
+        str | None, chosen(help="off: only the image model inside a video model, frame by frame.")
+    ] = None,
+    beside: Annotated[
+        Path | None, chosen(help="For a --model in one file: a Stable Diffusion folder with what the file lacks.")
+    ] = None,
+    variant: Annotated[str | None, chosen(help="fp16 or bf16: which files of a public folder are read.")] = None,
+    output: Annotated[
+        str | None,
+        put(
+            metavar="PATH",
+            help="File (.mp4 .webm .gif .webp ...), or a folder: one that is there, or a name with a slash behind it. A new name without "
+            "a suffix becomes a folder of PNG images. Default: outputs/WORDS-SEED.mp4",
+        ),
+    ] = None,
     stream: Annotated[
         bool,
-        typer.Option(
+        put(
             "--stream",
             help="Write frames as they are made, to a file that can be watched meanwhile, --num-frames of any length in constant memory; "
             "Ctrl-C ends the video there. Needs a causal --model, as recipes/stream-1-causal.yaml makes.",
         ),
     ] = False,
-    output: Annotated[
-        Path | None, typer.Option(help="File (.mp4 .webm .gif .webp ...) or folder. Default: outputs/WORDS-SEED.mp4")
-    ] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16. Default: what is fast here.")] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    compile: Annotated[
-        bool, typer.Option("--compile", help="Compile first: slow to start, faster for each video.")
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, no progress bar.")] = False,
+    json: Annotated[bool, put("--json", help="Print the result as JSON, no progress bar.")] = False,
 ) -> None:
     """Make a video from a sentence, from pictures, or from both.
 
     Writes the video with its contact sheet and its recipe, and overwrites nothing.
+
+    flipbook generate "a small star spins" --first-frame star.png --frames 8=middle.png
     """
     from flipbook.conditions import ClassLabel, MotionSeed, Text
 
@@ -82,7 +115,8 @@ def generate(
     import warnings
 
     from flipbook.cli.output import output_path, progress_bar, sheet_path, slug
-    from flipbook.model import UnknownWords, load
+    from flipbook.files.write import check_writable
+    from flipbook.model import UnknownWords, UnreadWords, load
 
     public = {"motion_adapter": motion_adapter, "like": like, "inserts": inserts, "beside": beside, "variant": variant}
     loaded = load(model, device=device, compile=compile, **public)
@@ -90,9 +124,11 @@ def generate(
         from flipbook.cli import EXAMPLE
 
         raise ValueError(f"nothing was asked for. Try {EXAMPLE}")
+    check_writable(output_path(output, slug(prompt), 1, seed), num_frames or loaded.system.defaults["num_frames"])
     conditions = [*(asked or [Text()]), *drawn]                            # what reads no sentence may be asked for nothing
     with progress_bar("generating", show=not json) as progress, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UnknownWords)
+        warnings.simplefilter("always", UnreadWords)
         if not stream:
             videos: list[Any] = loaded.generate([conditions], **settings, progress=progress)  # type: ignore[assignment]
         else:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +13,8 @@ from pathlib import Path
 
 def slug(text: str, length: int = 60) -> str:
     """A sentence as a file name: lower-case words joined by dashes, cut between words."""
-    words = re.findall(r"[a-z0-9]+", text.lower())
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()      # letters without their accents
+    words = re.findall(r"[a-z0-9]+", plain.lower())
     name = ""
     for word in words:
         if len(name) + len(word) + 1 > length and name:
@@ -34,11 +37,12 @@ def free_path(path: Path) -> Path:
     return candidate
 
 
-def output_path(output: Path | None, name: str, num_videos: int, seed: int) -> Path:
-    """A free path for a video. output: a file, a folder that exists (there `name` is used), or None for `outputs/`."""
-    if output is None or output.is_dir():
-        return free_path((output or Path("outputs")) / f"{name}-{seed}.mp4")
-    return free_path(output if num_videos == 1 else output.with_name(f"{output.stem}-{seed}{output.suffix}"))
+def output_path(output: str | Path | None, name: str, num_videos: int, seed: int) -> Path:
+    """A free path for a video. output: a file, a folder that exists or ends in a slash (there `name` is used), or None for `outputs/`."""
+    path = Path("outputs" if output is None else output)
+    if output is None or path.is_dir() or str(output).endswith(("/", os.sep)):
+        return free_path(path / f"{name}-{seed}.mp4")
+    return free_path(path if num_videos == 1 else path.with_name(f"{path.stem}-{seed}{path.suffix}"))
 
 
 @contextmanager

@@ -13,7 +13,8 @@ def restore(
     steps: Annotated[
         str, typer.Option("--with", help="Restorers in order, with options: denoise,deblur:sigma=1.5,interpolate:factor=2")
     ],
-    output: Annotated[Path | None, typer.Option(help="File to write. Default: NAME-restored beside the video.")] = None,
+    output: Annotated[Path | None, typer.Option(help="File to write. Default: NAME-restored beside the video; with --clips a folder, NAME-clips.")] = None,
+    clips: Annotated[int | None, typer.Option(help="Cut the result into clips of so many frames, each within one shot, for training.")] = None,
     reference: Annotated[Path | None, typer.Option(help="The video whose colours match-colour takes.")] = None,
     cut: Annotated[list[int] | None, typer.Option(help="First frame of a new shot. Repeatable; default: found.")] = None,
     lossless: Annotated[bool, typer.Option("--lossless", help="Keep every pixel exactly; the file grows.")] = False,
@@ -24,8 +25,10 @@ def restore(
     equalise, interpolate; this is also the order that serves best. They work shot by shot; sound, rate and recipe stay.
     """
     from flipbook.cli.output import free_path, sheet_path
+    from flipbook.editing.restorers import cuts_behind, split
     from flipbook.editing.restorers import restore as run
     from flipbook.files.sheet import write_sheet
+    from flipbook.footage import find_cuts
     from flipbook.video import Video, contact_sheet
 
     plan = parse_steps(steps)
@@ -35,12 +38,20 @@ def restore(
         other = Video.read(reference, audio=False)
         plan = [(name, options | ({"reference": other} if name == "match-colour" else {})) for name, options in plan]
     before = Video.read(video)
-    after = run(before, plan, cuts=sorted(cut) if cut else None)
-    target = free_path(output or default_output(video))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    after.write(target, lossless=lossless, odd="pad")
+    found = sorted(cut) if cut else find_cuts(before.frames)
+    after = run(before, plan, cuts=found)
+    pieces = None if clips is None else split(after, clips, cuts=cuts_behind(plan, found))
+    if pieces == []:
+        raise ValueError(f"no shot of {video} has {clips} frames: {len(after)} frames with cuts at {cuts_behind(plan, found)}. Try fewer frames in a clip.")
+    target = free_path(output or default_output(video) if pieces is None else output or video.with_name(f"{video.stem}-clips"))
+    files = [target] if pieces is None else [target / f"{number:04}.mp4" for number in range(1, len(pieces) + 1)]
+    files[0].parent.mkdir(parents=True, exist_ok=True)
+    for path, made in zip(files, pieces or [after], strict=True):
+        made.write(path, lossless=lossless, odd="pad")
     names = [name for name, _ in plan]
-    written: dict[str, Any] = {"path": str(target), "frames": len(after), "fps": after.fps, "steps": names}
+    written: dict[str, Any] = {"path": str(target), "frames": clips or len(after), "fps": after.fps, "steps": names}
+    if pieces is not None:
+        written["clips"] = len(pieces)
     if sheet:
         page = contact_sheet([before, after], titles=["before", ", ".join(names)])
         written["sheet"] = str(write_sheet(page, sheet_path(target)))
@@ -49,7 +60,8 @@ def restore(
 
         typer.echo(dumps(written, indent=1))
     else:
-        typer.echo(f"{target}  ({len(after)} frames of {after.height}x{after.width} at {after.fps:g} fps)")
+        many = "" if pieces is None else f"{len(pieces)} clips, "
+        typer.echo(f"{target}  ({many}{clips or len(after)} frames of {after.height}x{after.width} at {after.fps:g} fps)")
 
 
 def default_output(video: Path) -> Path:

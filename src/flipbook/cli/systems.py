@@ -120,7 +120,7 @@ def _tables(facts: dict[str, Any]) -> list[tuple[str, Any]]:
             trains = ", ".join(row["trains"] or row["parts"]) + (f" of {', '.join(row['parts'])}" if row["trains"] and row["parts"] != ["denoiser"] else "")
             options = ", ".join(f"{key}={value}" for key, value in row["options"].items())
             table.add_row(row["name"], row["data"], trains, f"{row['objective']}({options})")
-        tables.append(("Stages of training", table))
+        tables.append(("Stages of training (in a recipe: objective: {stage: NAME})", table))
     table = _table("part", "class", "parameters", "tiny")
     for row in facts["sizes"]:
         table.add_row(row["part"], row["class"], f"{row['parameters']:,}", f"{row['tiny']:,}")

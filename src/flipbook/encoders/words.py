@@ -29,8 +29,8 @@ class WordEncoderConfig:
 
 
 def split_words(text: str) -> list[str]:
-    """Lower-case words and numbers of a sentence, punctuation dropped."""
-    return re.findall(r"[a-z0-9]+(?:'[a-z]+)?", text.lower())
+    """Lower-case words and numbers of a sentence in any script, punctuation dropped."""
+    return re.findall(r"[^\W_]+(?:'[^\W\d_]+)?", text.lower())
 
 
 class WordEncoder(nn.Module):
@@ -56,6 +56,15 @@ class WordEncoder(nn.Module):
     def unknown_words(self, text: str) -> list[str]:
         """The words of a sentence that training never saw, in order, each once."""
         return [w for w in dict.fromkeys(split_words(text)) if w not in self.row_of]
+
+    @property
+    def max_words(self) -> int:
+        """Words of a sentence that are read."""
+        return self.config.max_words
+
+    def unread_words(self, text: str) -> list[str]:
+        """The words behind the last one that is read, in order."""
+        return split_words(text)[self.max_words :]
 
     def encode(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Rows (B, L, dim) and mask (B, L), True = a word is there. L is the longest sentence, rounded up to a multiple of 16."""

@@ -94,7 +94,7 @@ def write_container(video: Video, path: Path, comment: str | None, lossless: boo
             for packet in interleave(streams):
                 file.mux(packet)
     except av.error.FFmpegError as error:
-        if error.errno in (errno.EACCES, errno.ENOSPC, errno.EROFS):  # the disk's fault, and well named already
+        if error.errno in (errno.EACCES, errno.ENOENT, errno.ENOSPC, errno.EPERM, errno.EROFS):  # the disk's fault, and well named already
             raise
         raise VideoError(
             f"{path.suffix} with {video.width}x{video.height} pixels at {video.fps:g} fps was refused by {codec.name} "

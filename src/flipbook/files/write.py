@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -35,15 +36,18 @@ def write_video(
     path = Path(path)
     if quality not in QUALITIES:
         raise VideoError(f"quality={quality!r}: choose one of {', '.join(QUALITIES)}, or lossless=True.")
-    write = writer_for(path, video)
+    write = writer_for(path, len(video))
     comment = pack(video.recipe)
     write_json = sidecar and video.recipe is not None
     if write_json:
         refuse_foreign_sidecar(path)
     if path.suffix.lower() in (".mp4", ".mov", ".mkv") and not lossless:
         video = with_even_size(video, path, odd)
-    with written_whole(path) as temporary:
-        write(video, temporary, comment, lossless, quality)
+    try:
+        with written_whole(path) as temporary:
+            write(video, temporary, comment, lossless, quality)
+    except OSError as error:
+        raise VideoError(f"{path}: it could not be written ({error.strerror or error}). Try another folder, or free space on this disk.") from error
     if write_json and video.recipe is not None:
         write_sidecar(path, video.recipe)
     else:
@@ -51,7 +55,17 @@ def write_video(
     return path
 
 
-def writer_for(path: Path, video: Video) -> Callable[[Video, Path, str | None, bool, Quality], None]:
+def check_writable(path: Path, num_frames: int) -> None:
+    """Refuses, before a video of so many frames is made, what `write_video` would refuse after: its format, or where it is to stand."""
+    writer_for(path, num_frames)
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise VideoError(f"{path}: {folder} is a file, so nothing can be written in it. Try another folder.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise VideoError(f"{path}: you may not write in {folder}. Try another folder.")
+
+
+def writer_for(path: Path, num_frames: int) -> Callable[[Video, Path, str | None, bool, Quality], None]:
     from flipbook.files import animate, encode
 
     suffix = path.suffix.lower()
@@ -68,10 +82,10 @@ def writer_for(path: Path, video: Video) -> Callable[[Video, Path, str | None, b
             )
         return write_folder
     if suffix in STILLS:
-        if len(video) == 1:
+        if num_frames == 1:
             return write_still
         raise VideoError(
-            f"{path}: a {suffix} file holds one frame, and the video has {len(video)}. Try a folder "
+            f"{path}: a {suffix} file holds one frame, and the video has {num_frames}. Try a folder "
             f"({path.with_suffix('')}), .webp or .gif for all of them, or write_sheet for a contact sheet."
         )
     known = " ".join([*encode.FORMATS, ".gif", ".webp"])

@@ -7,13 +7,14 @@ through the network once more, clean, so that it becomes part of the past. Each 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from flipbook.long.rollout import roll
 from flipbook.nn.doors import Doors
 from flipbook.nn.kv_cache import KVCache
 
@@ -83,6 +84,21 @@ class Rollout:
         for name, doors in self.doors.items():
             self.net.remember(x0.detach().to(self.dtype), doors, self._index(x0), self.caches[name])
         self.done += x0.shape[2]
+
+    def chunks(self, make: Callable[[int], Tensor], frames: int) -> Iterator[Tensor]:
+        """Chunk after chunk (B, C, chunk, h, w) until so many frames are made, each when it is asked for and kept before the next.
+
+        make: from the number of its first frame to a chunk, by `network`.
+        """
+
+        def step(n: int, before: Tensor | None, past: Rollout) -> tuple[Tensor, Rollout]:
+            return make(n * self.streaming.chunk), past
+
+        def choose(n: int, made: Tensor) -> Tensor:
+            self.keep(made)
+            return made
+
+        return (made for made, _ in roll(step, choose, None, self, self.streaming.chunks(frames)))
 
     def _index(self, x: Tensor) -> Tensor:
         frames = self.done + torch.arange(x.shape[2], dtype=torch.float64, device=x.device)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from flipbook.nn.embed import sinusoid
 
-Distances = Tensor  # (1 or B, T, T) int64: j - i in frames, rounded
+Distances = Tensor  # int64: j - i in frames
 
 Longer = Literal["as it is", "interpolate", "ntk"]
 
@@ -40,9 +40,11 @@ def interpolated(index: Tensor, trained: int) -> Tensor:
     return real(index) / excess(index, trained)
 
 
-def distances(index: Tensor) -> Distances:
-    """How many frames later frame j stands than frame i: (1 or B, T) to (1 or B, T, T)."""
-    return (index[:, None, :] - index[:, :, None]).round().long()
+def distances(index: Tensor) -> tuple[Distances, Tensor]:
+    """How many frames later frame j stands than frame i, (1 or B, T) to (1 or B, T, T): whole frames below, and the share of the next one."""
+    far = real(index)[:, None, :] - real(index)[:, :, None]
+    below = far.floor()
+    return below.long(), far - below
 
 
 def interleaved_sinusoid(index: Tensor, dim: int) -> Tensor:
@@ -124,7 +126,7 @@ class BucketBias(nn.Module):
     """A learned number per head and distance bucket, added to the logits (T5, arXiv:1910.10683, 2.1).
 
     Half of the buckets for each direction of time; half of those hold one distance each, the rest widen logarithmically up
-    to max_distance, beyond which all is one bucket.
+    to max_distance, beyond which all is one bucket. Between whole distances the number is a mix of both neighbours'.
     """
 
     def __init__(self, heads: int, num_buckets: int = 32, max_distance: int = 32):
@@ -134,7 +136,9 @@ class BucketBias(nn.Module):
 
     def forward(self, index: Tensor) -> Tensor:
         """(1 or B, T) to (1 or B, heads, T, T)."""
-        return self.table(self.buckets(distances(index))).permute(0, 3, 1, 2)
+        below, share = distances(index)
+        here, there = (self.table(self.buckets(far)).permute(0, 3, 1, 2) for far in (below, below + 1))
+        return torch.lerp(here, there, share[:, None].to(here))
 
     def buckets(self, distance: Distances) -> Tensor:
         """The bucket of each signed distance, same shape."""
@@ -147,8 +151,8 @@ class BucketBias(nn.Module):
 
 
 class DistanceTables(nn.Module):
-    """A learned key and a learned value for every distance up to `reach` frames; farther ones share the last
-    (Shaw, arXiv:1803.02155, eq. 3 and 4)."""
+    """A learned key and a learned value for every distance up to `reach` frames; farther ones share the last, and between whole distances
+    they are a mix of both neighbours' (Shaw, arXiv:1803.02155, eq. 3 and 4)."""
 
     def __init__(self, head_dim: int, reach: int):
         super().__init__()
@@ -160,5 +164,7 @@ class DistanceTables(nn.Module):
 
     def forward(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """(1 or B, T) to two tables (1 or B, T, T, head_dim)."""
-        place = distances(index).clamp(-self.reach, self.reach) + self.reach
-        return self.keys[place], self.values[place]
+        below, share = distances(index)
+        here, there = (far.clamp(-self.reach, self.reach) + self.reach for far in (below, below + 1))
+        share = share[..., None].to(self.keys)
+        return torch.lerp(self.keys[here], self.keys[there], share), torch.lerp(self.values[here], self.values[there], share)

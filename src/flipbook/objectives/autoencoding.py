@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from flipbook import parallel
 from flipbook.data.batch import Batch
 from flipbook.objectives.base import Losses
 from flipbook.shapes import fold_frames, unfold_frames
@@ -85,8 +86,8 @@ class Autoencoding:
         return Losses(loss=loss, parts={"psnr": (10 * torch.log10(4.0 / mse)).detach(), "kl": kl.view(b, -1).mean(1).detach()})
 
     def _follow(self, mean: Tensor) -> None:
-        """Move the latent normaliser towards this batch's statistics."""
-        rows, rate = mean.detach().transpose(0, 1).flatten(1), self.options.statistics
+        """Move the latent normaliser towards the statistics of this batch, all processes' shares of it."""
+        rows, rate = parallel.of_all(mean).transpose(0, 1).flatten(1), self.options.statistics
         for name, value in (("latent_mean", rows.mean(1)), ("latent_std", rows.std(1))):
             kept: Tensor = getattr(self._measured, name)
             kept.lerp_(value.view_as(kept), rate)

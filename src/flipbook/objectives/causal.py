@@ -135,13 +135,13 @@ def stream_samples(system: System, batch: Batch, told: Mapping[str, Sequence[str
     noise = NoiseSource((channels, streaming.chunk, *size), seeds)
     matrix = noise_levels(defaults["num_inference_steps"], streaming.chunk)
     weights = [(name, defaults["guidance_scale"] if i else 1.0) for i, name in enumerate(doors)]
-    made = []
-    for _ in range(streaming.chunks(frames)):
+
+    def make(start: int) -> Tensor:
         denoise = guide({name: system.process.denoiser(rollout.network(name)) for name in doors}, weights)
-        z = SAMPLERS[defaults["sampler"]](denoise, noise().to(batch.video), system.process.path, matrix, noise=noise)
-        rollout.keep(z)
-        made.append(z)
-    pixels: Tensor = system.autoencoder.decode(torch.cat(made, dim=2)[:, :, :frames]).float()
+        return SAMPLERS[defaults["sampler"]](denoise, noise().to(batch.video), system.process.path, matrix, noise=noise)
+
+    z = torch.cat(list(rollout.chunks(make, frames)), dim=2)[:, :, :frames]
+    pixels: Tensor = system.autoencoder.decode(z).float()
     return pixels
 
 

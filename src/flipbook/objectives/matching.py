@@ -104,7 +104,7 @@ class Matching:
         return self._trainable
 
     def begin(self, step: int) -> None:
-        """The update that comes: whose turn it is depends on its number alone."""
+        """The update that comes: whose turn it is, and at which step the student's clips are taken, depends on its number alone, in all processes."""
         self._step = step
 
     @property
@@ -121,7 +121,7 @@ class Matching:
             return Losses(loss=_over_wanted((real - fake).square(), told.given), t=t)
         low, high = ENDS
         t = (low + (high - low) * even_shares(batch.index, seeds)).to(batch.video)
-        last = int(torch.randint(self.options.steps, (), generator=torch.Generator().manual_seed(derive_seed(seeds[0], "exit"))))
+        last = int(torch.randint(self.options.steps, (), generator=torch.Generator().manual_seed(derive_seed(self._step, "exit"))))
         with nullcontext() if self.students_turn else torch.no_grad():
             x0 = self._made(told, seeds, last)
         if not self.students_turn:
@@ -165,13 +165,13 @@ class Matching:
 
             return self._steps(whole, noise, told.z0, told.given, last)
         rollout = Rollout(self.system.denoiser, {"text": told.doors}, streaming, frame_step=told.step)
-        made = []
-        for start in range(0, noise.shape[2], streaming.chunk):
+
+        def make(start: int) -> Tensor:
             part = slice(start, start + streaming.chunk)
             given = told.given[:, part]
-            made.append(self._steps(rollout.network("text", given), noise[:, :, part], told.z0[:, :, part], given, last))
-            rollout.keep(made[-1])
-        return torch.cat(made, dim=2)
+            return self._steps(rollout.network("text", given), noise[:, :, part], told.z0[:, :, part], given, last)
+
+        return torch.cat(list(rollout.chunks(make, noise.shape[2])), dim=2)
 
     def _steps(self, network: Network, noise: Tensor, z0: Tensor, given: Tensor, last: int) -> Tensor:
         """x0 as predicted at step `last` of Euler's method from noise; given frames are z0 throughout."""

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from flipbook import parallel
 from flipbook.data.batch import Batch
 from flipbook.data.seeds import derive_seed
 from flipbook.objectives.base import Losses
@@ -31,7 +32,8 @@ class Quantising:
     """|x - x^|^2 / variance + commitment |z - sg(e)|^2 with straight-through codes (arXiv:2104.10157, eq. 1; 1711.00937, eq. 3).
 
     The decoder's gradient at a code goes to what the encoder said as it is. The codebook follows by moving averages, while gradients are
-    wanted alone. Logged: `perplexity` and the share of codes in `use`, of this batch, and `restarts`.
+    wanted alone, the same in all processes: each follows what all of them saw. Logged: `perplexity` and the share of codes in `use`, of this
+    batch, and `restarts`.
     """
 
     def __init__(self, system: System, options: QuantisingOptions):
@@ -47,17 +49,20 @@ class Quantising:
 
     def loss(self, batch: Batch, seeds: Sequence[int], *, t: Tensor | None = None) -> Losses:
         autoencoder, codebook = self.system.autoencoder, self.system.autoencoder.codebook
-        chance = torch.Generator().manual_seed(derive_seed(seeds[0], "codebook"))
         z = autoencoder.features(batch.video).float()                       # (B, D, t, h, w)
         learning = torch.is_grad_enabled()
+        of_all = parallel.of_all if learning else lambda rows: rows
+        seen, first = of_all(z), int(of_all(torch.tensor(seeds[:1], device=z.device))[0])
+        chance = torch.Generator().manual_seed(derive_seed(first, "codebook"))
         if learning:
-            codebook.start(z, chance)
+            codebook.start(seen, chance)
         codes = codebook.nearest(z)
         vectors = codebook.vectors_of(codes)
         out = autoencoder.frames(straight_through(z, vectors)).float()
         mse = (out - batch.video).square().mean((1, 2, 3, 4))
         far = (z - vectors).square().mean((1, 2, 3, 4))
-        restarts = codebook.follow(z, codes, chance) if learning else 0
+        codes = of_all(codes)
+        restarts = codebook.follow(seen, codes, chance) if learning else 0
         health = codebook.health(codes)
         parts = {
             "psnr": (10 * torch.log10(4.0 / mse)).detach(), "commitment": far.detach(), "perplexity": z.new_tensor(health.perplexity),

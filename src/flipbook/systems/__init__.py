@@ -14,7 +14,7 @@ from flipbook.hints import nearest
 
 if TYPE_CHECKING:
     from flipbook.long.cascade import Cascade
-    from flipbook.systems.base import System
+    from flipbook.systems.base import Stage, System
 
 SYSTEMS: dict[str, str] = {
     "thumb": "flipbook.systems.thumb",
@@ -71,6 +71,18 @@ def cascade(name: str) -> Cascade:
         raise ValueError(f"system {name!r} has no cascade. Those that have: {', '.join(others)}.")
     made: Cascade = module.cascade()
     return made
+
+
+def stage(method: str, name: str) -> Stage:
+    """A stage of a system's training, as its file has it.
+
+    Raises ValueError for one that it has not, naming those it has.
+    """
+    stages: dict[str, Stage] = {one.name: one for one in getattr(importlib.import_module(SYSTEMS[method]), "STAGES", ())} if method in SYSTEMS else {}
+    if name not in stages:
+        has = f"Its stages: {', '.join(stages)}." if stages else "It has none; name an objective, such as {name: denoising}."
+        raise ValueError(f"system {method!r} has no stage {name!r} of training. {has}")
+    return stages[name]
 
 
 def load(name_or_folder: str | Path) -> System:

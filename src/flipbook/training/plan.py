@@ -20,8 +20,21 @@ _VALIDATION_SEED = 0  # the same clips for every run of the same data, so that r
 
 def make_objective(recipe: Recipe, group: Group) -> Objective:
     """The recipe's objective over its system, on the group's device. Raises ValueError for what is not known."""
-    options = dict(recipe.objective)
-    return build_objective(options.pop("name"), _make_system(recipe, group), options)
+    system, options = _make_system(recipe, group), dict(recipe.objective)
+    if "stage" in options:
+        options = _of_stage(system, options.pop("stage"), options)
+    return build_objective(options.pop("name"), system, options)
+
+
+def _of_stage(system: Any, name: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """The objective of a stage of the system's own training, but for what a recipe says otherwise: `known.factor` alone, for instance."""
+    from flipbook import systems
+
+    options = systems.stage(getattr(system, "method", ""), name).recipe()
+    for key, value in changes.items():
+        old = options.get(key)
+        options[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
+    return options
 
 
 def _make_system(recipe: Recipe, group: Group) -> Any:

@@ -88,7 +88,7 @@ class Recipe(_Part):
     init: str | None = None  # ... or a model folder (or name) to start from
     image: str | None = None  # an image model (folder or name) whose weights the denoiser starts from; its inserts stay fresh
     parts: dict[str, str] = {}  # parts taken from other models: {autoencoder: runs/autoencoder/model}
-    objective: dict[str, Any] = {"name": "denoising"}  # name and the objective's own options
+    objective: dict[str, Any] = {"name": "denoising"}  # name and the objective's own options; or stage, of those that `flipbook systems show` lists
     data: list[dict[str, Any]] = Field(min_length=1)  # sources, see data/sources
     buckets: Buckets | None = None  # batches of several shapes, see data/buckets.py; None: all of the one shape below
     cache: CacheRecipe | None = None  # latents, and rows of text where its encoder does not learn, on disk
@@ -128,8 +128,10 @@ class Recipe(_Part):
     @classmethod
     def _objective_by_name(cls, value: Any) -> Any:
         value = {"name": value} if isinstance(value, str) else value
-        if isinstance(value, dict) and not isinstance(value.get("name"), str):
-            raise ValueError("needs a name, e.g. {name: denoising}")
+        if isinstance(value, dict) and not isinstance(value.get("name", value.get("stage")), str):
+            raise ValueError("needs a name, e.g. {name: denoising}, or a stage of its system's training, e.g. {stage: video}")
+        if isinstance(value, dict) and {"name", "stage"} <= value.keys():
+            raise ValueError(f"a stage has its own objective, and name={value['name']} is given beside it. Try {{stage: {value['stage']}}}")
         return value
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flipbook.editing.restorers import prepared_clips, restore, split
+from flipbook.editing.restorers import cuts_behind, prepared_clips, restore, split
 from flipbook.video import Video
 from footage import numbered, numbers_of, tone
 
@@ -34,3 +34,11 @@ def test_prepared_clips_are_pieces_of_the_mended_video_with_the_shots_of_the_raw
     assert not np.array_equal(clips[0].frames, video.frames[:4])
     told = [clip.frames for clip in prepared_clips(video, 4, steps=["deblur"], cuts=[6])]
     assert np.array_equal(np.stack(told), np.stack([restore(video, ["deblur"], cuts=[6]).frames[k : k + 4] for k in (0, 6, 10)]))
+
+
+def test_frames_that_come_between_others_move_the_shots_of_prepared_clips():
+    frames = np.concatenate([np.full((6, 8, 8, 3), 40, np.uint8), np.full((6, 8, 8, 3), 200, np.uint8)])
+    clips = prepared_clips(Video(frames, fps=8.0), 4, steps=["interpolate"], cuts=[6])
+    assert len(clips) > 2
+    assert all(np.ptp(clip.frames) < 10 for clip in clips)                  # no clip has both colours
+    assert cuts_behind(["denoise", ("interpolate", {"factor": 3})], [6]) == cuts_behind([("interpolate", {"factor": 3})], [6]) != [6]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .chain import ORDER, RESTORERS, restore
+from .chain import ORDER, RESTORERS, cuts_behind, restore
 from .colour import match_colour, match_low_frequencies
 from .deblur import deblur, sharpen
 from .deflicker import deflicker
@@ -16,6 +16,7 @@ __all__ = [
     "ORDER",
     "RESTORERS",
     "auto_levels",
+    "cuts_behind",
     "deblur",
     "deflicker",
     "denoise",

@@ -49,18 +49,29 @@ def restore(video: Video, steps: Sequence[Step], *, cuts: Sequence[int] | None =
     does not pass the file off as what the model made.
     Raises ValueError for an unknown name or option, before any work is done.
     """
-    plan = [(step, {}) if isinstance(step, str) else (step[0], dict(step[1])) for step in steps]
+    plan = _plan(steps)
     for name, options in plan:
         check_step(name, options)
     found = find_cuts(video.frames) if cuts is None else list(cuts)
     for name, options in plan:
         video = RESTORERS[name](video, cuts=found, **options)
-        if name == "interpolate":
-            found = cuts_after(found, options.get("factor", 2))
+        found = cuts_behind([(name, options)], found)
     if video.recipe is None or not plan:
         return video
     done = [*video.recipe.get("restored", []), *({"name": name} | told(options) for name, options in plan)]
     return replace(video, recipe=video.recipe | {"restored": done})
+
+
+def cuts_behind(steps: Sequence[Step], cuts: Sequence[int]) -> list[int]:
+    """The first frames of new shots once these steps are done: frames that come between others move them."""
+    for name, options in _plan(steps):
+        if name == "interpolate":
+            cuts = cuts_after(cuts, options.get("factor", 2))
+    return list(cuts)
+
+
+def _plan(steps: Sequence[Step]) -> list[tuple[str, dict[str, Any]]]:
+    return [(step, {}) if isinstance(step, str) else (step[0], dict(step[1])) for step in steps]
 
 
 def check_step(name: str, options: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from flipbook.editing.restorers.chain import Step, restore
+from flipbook.editing.restorers.chain import Step, cuts_behind, restore
 from flipbook.footage import find_cuts, shots
 from flipbook.video import Video
 
@@ -32,4 +32,4 @@ def prepared_clips(
 ) -> list[Video]:
     """The clips of `split`, of the video after `steps` of restorers; shots are found once, before anything is changed."""
     found = find_cuts(video.frames) if cuts is None else list(cuts)
-    return split(restore(video, steps, cuts=found), num_frames, hop=hop, cuts=found)
+    return split(restore(video, steps, cuts=found), num_frames, hop=hop, cuts=cuts_behind(steps, found))
