@@ -3,6 +3,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from flipbook.machine import device_named
 
 FAULTS = """
 import resource, sys
@@ -27,3 +30,12 @@ def test_kept_memory_is_used_again_without_page_faults():
     out = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True).stdout
     usual, kept = map(int, out.split())
     assert kept < usual / 10
+
+
+def test_a_device_that_is_not_there_is_refused_by_name(monkeypatch):
+    assert device_named("cpu").type == "cpu"
+    with pytest.raises(ValueError, match=r"device='gpu' is not known\. Try 'cpu'"):
+        device_named("gpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"device='cuda:1': .*Try 'cpu'"):
+        device_named("cuda:1")
