@@ -188,6 +188,23 @@ def test_min_snr_caps_the_weight_of_clean_levels_on_every_prediction():
         min_snr_weight(Process(path, "flow"), t, 5.0)
 
 
+def test_offset_noise_is_one_number_for_all_frames_and_cells_of_a_channel():
+    """Beside the plain noise, of the strength that is asked for, another one in each clip and channel; the state and the target hold it."""
+    plain, shifted = (build_objective("conditioned", vdm(), {"drop_text": 0.0, "offset_noise": k}) for k in (0.0, 0.1))
+    b, t = batch(), torch.full((4,), 0.7)
+    with torch.no_grad():
+        base, rows = (o.rows(b, range(4), SEEDS, t, False) for o in (plain, shifted))
+        more = rows.eps - base.eps
+        torch.testing.assert_close(more, more[:, :, :1, :1, :1].expand_as(more), atol=1e-6, rtol=0)
+        assert more[:, :, 0, 0, 0].unique().numel() == 12                    # 4 clips of 3 channels
+        torch.testing.assert_close(rows.x - base.x, plain.system.process.path.sigma(t)[:, None, None, None, None] * more, atol=1e-5, rtol=1e-5)
+        many = [100 + n for n in range(60)]
+        noises = [torch.cat([o.rows(b, [0], [seed], t[:1], False).eps for seed in many]) for o in (plain, shifted)]
+        assert (noises[1] - noises[0])[:, :, 0, 0, 0].std().item() == pytest.approx(0.1, rel=0.2)
+        alone = shifted.rows(b, [2], SEEDS, t, False)
+        assert torch.equal(alone.eps[0], rows.eps[2])
+
+
 def test_an_expert_sees_its_own_range_of_noise_alone():
     o = build_objective("conditioned", vdm(), {"times": (0.0, 0.3)})
     assert o.loss(batch(), SEEDS).t.max() < 0.3

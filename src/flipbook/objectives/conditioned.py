@@ -32,6 +32,7 @@ from flipbook.objectives.denoising import even_shares
 from flipbook.objectives.entering import animated, entered, said
 from flipbook.objectives.groups import Train, learn
 from flipbook.objectives.known import KnownFrames
+from flipbook.process.noise import initial_noise
 from flipbook.process.process import Process
 from flipbook.process.variance import vlb
 from flipbook.systems.base import System
@@ -57,6 +58,8 @@ class ConditionedOptions:
     log_normal: mean and deviation of ln(sigma / alpha), from which levels are drawn then, and not evenly (EDM, arXiv:2206.00364).
     loss:    "l2", or "l1" (LVDM, arXiv:2211.13221).
     min_snr: levels with a signal-to-noise ratio above it count less (arXiv:2303.09556, 5 there); 0: all count alike.
+    offset_noise: how much of the noise all frames and cells of a channel have in common, so that brightness is learnt at high levels too (Zeroscope
+             XL; 0.1 is usual); 0: nothing.
     vlb:     weight of what the whole chain costs in bits per number, which teaches the variance (arXiv:2102.09672, eq. 16, 0.001 there); 0: nothing does.
     """
 
@@ -75,6 +78,7 @@ class ConditionedOptions:
     log_normal: tuple[float, float] | None = None
     loss: Literal["l2", "l1"] = "l2"
     min_snr: float = 0.0
+    offset_noise: float = 0.0
     vlb: float = 0.0
 
     def __post_init__(self) -> None:
@@ -203,6 +207,8 @@ class Conditioned:
         fps = [float(batch.fps[row]) for row in chosen]
         inputs = entered(system, requests, size, z0.shape[1:], [seeds[row] for row in chosen], fps, silent, z0.device)
         eps = torch.stack([torch.randn(z0.shape[1:], generator=torch.Generator().manual_seed(seeds[row])) for row in chosen]).to(z0)
+        if options.offset_noise:
+            eps = eps + options.offset_noise * initial_noise((z0.shape[1], 1, 1, 1), [derive_seed(seeds[row], "offset") for row in chosen]).to(z0)
         levels = z0.new_tensor([0.0 if one is None else one.level for one in known])
         frame_t = torch.where(inputs.is_given, levels[:, None], t[list(chosen)].to(z0)[:, None])
         x = torch.where(inputs.is_given[:, None, :, None, None], inputs.given, system.process.add_noise(z0, eps, frame_t))

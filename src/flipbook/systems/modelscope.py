@@ -51,6 +51,10 @@ STAGES = (
         options={"form": "ranks"},
     ),
     Stage(name="clean clips", trains=("spatial", "temporal"), data="Zeroscope: some thousand clips without watermarks, 24 frames"),
+    Stage(
+        name="enlarging", trains=("spatial", "temporal"), data="Zeroscope XL: the same clips at 1024 x 576, for the pass over the enlarged clip",
+        options={"offset_noise": 0.1},
+    ),
 )  # fmt: skip
 
 PLAN = replace(SD_PLAN, last=1 / SD_PLAN.num_levels)
