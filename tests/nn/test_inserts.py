@@ -141,6 +141,28 @@ def test_the_mask_of_a_layer_narrows_what_it_reads():
         assert moved.nonzero().flatten().tolist() == seen, mask
 
 
+def test_a_mask_on_the_weights_is_a_triangle_times_the_softmax():
+    """Their sums fall short of one in all frames but the last, which reads all; a frame that the clip itself keeps apart stays unread."""
+    q, k, v = (draw(2, 4, 3, 2, 8, seed=i) for i in range(3))
+    triangle, apart = torch.ones(1, 4, 4).tril().bool(), torch.ones(1, 4, 4, dtype=torch.bool)
+    apart[:, 1:, 0] = apart[:, 0, 1:] = False
+    for attends in (None, apart):
+        logits = torch.einsum("bishd,bjshd->bshij", q, k) / 8**0.5
+        logits = logits if attends is None else logits.masked_fill(~attends[:, None, None], float("-inf"))
+        expected = torch.einsum("bshij,bjshd->bishd", logits.softmax(-1) * triangle[:, None, None], v)
+        torch.testing.assert_close(attend_frames(q, k, v, attends, kept=triangle), expected, atol=1e-5, rtol=1e-5)
+    sums = attend_frames(q, k, torch.ones_like(v), kept=triangle)
+    assert (sums[:, :3] < 0.999).all()
+    torch.testing.assert_close(sums[:, 3], torch.ones_like(sums[:, 3]))
+    last = replace(clip(), index=torch.arange(4.0)[None])
+    layer, both = (plugged(TemporalAttention(mask="causal", masks=on), start="plain") for on in ("weights", "logits"))
+    x = draw(2, 4, 2, 2, 16)
+    torch.testing.assert_close(layer(x, last)[:, 3], both(x, last)[:, 3], atol=1e-5, rtol=1e-5)
+    assert (layer(x, last)[:, 0] - both(x, last)[:, 0]).abs().max() > 1e-3
+    with pytest.raises(ValueError, match="masks='sums'"):
+        TemporalAttention(masks="sums")
+
+
 def test_a_mixer_at_one_is_the_image_whatever_the_branch_and_can_come_back_from_beyond():
     mixer = AlphaMixer("clamp")
     image, other = draw(2, 3), draw(2, 3, seed=1)

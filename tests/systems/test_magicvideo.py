@@ -49,6 +49,18 @@ def test_the_other_direction_is_not_kept():
     assert (open_net(later, t, doors) - open_net(x, t, doors))[:, :, 0].abs().max() > 1e-3
 
 
+@torch.no_grad()
+def test_a_triangle_behind_the_softmax_lets_later_frames_show_in_earlier_ones():
+    """As the paper prints it. Before the softmax, our default, they do not: the first test."""
+    printed, (x, t, doors) = net(masks="weights"), inputs()
+    printed.load_state_dict(net().state_dict())
+    later = x.clone()
+    later[:, :, 3] += 1.0
+    moved = (printed(later, t, doors) - printed(x, t, doors)).abs().amax((0, 1, 3, 4))
+    assert (moved[:3] > 1e-5).all()
+    assert (printed(x, t, doors) - net()(x, t, doors)).abs().max() > 1e-3
+
+
 def test_adaptors_add_exactly_two_numbers_per_channel_and_frame():
     video = net()
     adaptors = {name: p for name, p in video.named_parameters() if "frame_adaptor" in name}

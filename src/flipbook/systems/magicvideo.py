@@ -16,7 +16,7 @@ from flipbook.encoders.wordlist import WORDS
 from flipbook.encoders.words import WordEncoder, WordEncoderConfig
 from flipbook.long.cascade import Cascade, CascadeStage
 from flipbook.long.known import by_channels, masked, plain
-from flipbook.nn.inserts import FrameAdaptor, InsertTable
+from flipbook.nn.inserts import FrameAdaptor, InsertTable, TemporalAttention
 from flipbook.nn.inserts.micro_conditioning import Scalars
 from flipbook.process.process import Process
 from flipbook.process.vp import VP
@@ -34,11 +34,11 @@ CARD = Card(
     authors="Daquan Zhou, Weimin Wang, Hanshu Yan, Weiwei Lv, Yizhe Zhu, Jiashi Feng",
     reproduces=(
         "Frame adaptors: 2 C T parameters behind each image convolution, the identity at birth.",
-        "Directed temporal attention, a frame rate embedding, keyframes then frames between then larger pictures.",
+        "Directed temporal attention by a mask before the softmax, so that no frame shows in an earlier one; behind it, as printed, by `masks`.",
+        "A frame rate embedding, keyframes then frames between then larger pictures.",
     ),
     leaves_out=(
         "The attention layers of its video decoder: frames are decoded one by one.",
-        "The softmax times a triangle, whose rows do not sum to one: the mask acts before the softmax.",
     ),
     citation="@article{zhou2022magicvideo, title={MagicVideo: Efficient Video Generation With Latent Diffusion Models}, author={Zhou, Daquan and "
     "Wang, Weimin and Yan, Hanshu and Lv, Weiwei and Zhu, Yizhe and Feng, Jiashi}, journal={arXiv:2211.11018}, year={2022}}",
@@ -64,11 +64,13 @@ class MagicVideoConfig:
     """kind: which of the models.   num_frames: length of the clips, which the adaptors are made for.
 
     resample: "linear" lets adaptors of one length serve clips of another; None refuses them.
+    masks: what the triangle of directed attention acts on: "logits", or the softmax's "weights" as the paper prints it, where later frames still show.
     """
 
     kind: Kind = "keyframes"
     num_frames: int = 16
     resample: Literal["linear"] | None = None
+    masks: Literal["logits", "weights"] = "logits"
     image: UNetConfig = field(default_factory=lambda: UNetConfig(heads=(8, 8, 8, 8), text_dim=192))
     autoencoder: KLAutoencoderConfig = field(default_factory=KLAutoencoderConfig)
     text_encoder: WordEncoderConfig = field(default_factory=lambda: WordEncoderConfig(words=WORDS))
@@ -81,7 +83,8 @@ class MagicVideoConfig:
     def denoiser(self) -> UNetConfig:
         """The image network with its inserts, and with what this model is told besides."""
         adaptor = FrameAdaptor(num_frames=self.num_frames, resample=self.resample)
-        rows = tuple(replace(row, kind=adaptor) if isinstance(row.kind, FrameAdaptor) else row for row in MAGIC_VIDEO.rows)
+        attention = TemporalAttention(mask="causal", masks=self.masks)
+        rows = tuple(replace(row, kind=adaptor if isinstance(row.kind, FrameAdaptor) else attention) for row in MAGIC_VIDEO.rows)
         door = {"keyframes": 0, "interpolation": self.image.in_channels + 1, "upscaler": self.image.in_channels}[self.kind]
         names = ("fps",) if self.kind != "upscaler" else ("fps", "level")
         return replace(self.image, channel_door=door, vector=(Scalars(names=names),), inserts=InsertTable(rows))

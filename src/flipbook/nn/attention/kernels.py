@@ -29,16 +29,18 @@ def attend_frames(
     attends: Tensor | None = None,
     bias: Tensor | None = None,
     tables: tuple[Tensor, Tensor] | None = None,
+    kept: Tensor | None = None,
 ) -> Tensor:
     """Attention over T in every cell. q, k, v and the result: (B, T, S, heads, d), frames by cells.
 
     attends: bool (1 or B, T, T), True where frame i may read frame j.
     bias:    added to the logits, (1 or B, heads, T, T).
     tables:  a key and a value for every pair of frames, (1 or B, T, T, d) each (Shaw, arXiv:1803.02155).
+    kept:    bool (1 or B, T, T), False where a weight of the softmax becomes 0 and is not shared out among the others.
     """
     frames, d = q.shape[1], q.shape[-1]
     q, k, v = (x.permute(0, 2, 3, 1, 4) for x in (q, k, v))                 # (B, S, heads, T, d)
-    if tables is None and bias is None and not _by_products(q, frames):
+    if tables is None and bias is None and kept is None and not _by_products(q, frames):
         mask = None if attends is None else attends[:, None, None]
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).permute(0, 3, 1, 2, 4)
     q = q * (1.0 / math.sqrt(d))
@@ -50,6 +52,8 @@ def attend_frames(
     if attends is not None:
         scores = scores.masked_fill(~attends[:, None, None], float("-inf"))
     weights = _softmax(scores)
+    if kept is not None:
+        weights = weights * kept[:, None, None]
     out = torch.matmul(weights, v)
     if tables is not None:
         out = out + torch.einsum("bshij,bijd->bshid", weights, tables[1].to(v.dtype).expand(q.shape[0], -1, -1, -1))

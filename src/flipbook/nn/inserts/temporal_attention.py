@@ -39,6 +39,8 @@ class AttentionOverTime:
     rope_dim:        how many channels of a head turn (None: all).
     longer:          clips beyond max_frames keep their places "as it is", have them moved together ("interpolate"), or turn slower ("ntk").
     mask:            "full", "causal" (a frame reads itself and earlier ones) or "identity" (itself only).
+    masks:           what the mask acts on: "logits", or the softmax's "weights", as MagicVideo prints it (arXiv:2211.11018): those of a frame sum to
+                     less than 1 then, by how much the masked frames would have been read, so that they show all the same.
     max_frames:      what the layer was trained for: number of learned places, reach of the distance tables, farthest bucket.
     """
 
@@ -47,6 +49,7 @@ class AttentionOverTime:
     positions: tuple[Position, ...] = ()
     rope_dim: int | None = None
     mask: FrameMask = "full"
+    masks: Literal["logits", "weights"] = "logits"
     max_frames: int = 32
     longer: Longer = "as it is"
 
@@ -55,6 +58,8 @@ class AttentionOverTime:
             raise ValueError(f"positions={self.positions}: xpos are rotations already, and have no tables. Leave out rope and shaw.")
         if self.longer == "ntk" and "rope" not in self.positions:
             raise ValueError(f"longer='ntk' slows rotations, and positions={self.positions} have none. Try 'interpolate', or positions=('rope',).")
+        if self.masks not in ("logits", "weights") or (self.masks == "weights" and "xpos" in self.positions):
+            raise ValueError(f"masks={self.masks!r} with positions={self.positions}: it acts on logits, or without xpos on weights. Try 'logits'.")
 
 
 class FrameAttention(nn.Module):
@@ -82,13 +87,15 @@ class FrameAttention(nn.Module):
         if "alibi" in how.positions:
             fall = distance_slopes(index, self.heads)
             bias = fall if bias is None else bias + fall
-        attends = clip.pairs(how.mask)
+        attends, kept = clip.pairs(how.mask), None
+        if how.masks == "weights":
+            attends, kept = clip.pairs(), clip.pairs(how.mask)
         if "xpos" in how.positions:
             out = attend_fading(q, k, v, index, attends, bias, scale=how.max_frames / 2)      # the paper's 512 suits texts
         else:
             if "rope" in how.positions:
                 q, k = self._turned(q, k, index)
-            out = attend_frames(q, k, v, attends, bias, None if self.tables is None else self.tables(index))
+            out = attend_frames(q, k, v, attends, bias, None if self.tables is None else self.tables(index), kept)
         return self.out(out.reshape(*x.shape[:-1], -1))
 
     def _turned(self, q: Tensor, k: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
