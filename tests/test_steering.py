@@ -40,15 +40,21 @@ def draws(num, seed):
     return lambda: torch.randn(num, 1, 2, 1, 1, generator=generator)
 
 
-def conditional_mean(sampler, weight, *, num=2000, steps=60, **options):
-    """Mean and std of the wanted frame when the first is given as KNOWN."""
-    path, noise = Cosine(), draws(num, 0)
+def wanted_frames(sampler, weight, first, *, steps=60, **options):
+    """The second frame of pairs whose first one is given, (num,)."""
+    path, num = Cosine(), len(first)
+    noise = draws(num, 0)
     matrix = noise_levels(steps, 2)
     matrix[0] = 0.999
-    given = torch.full((num, 1, 2, 1, 1), KNOWN)
+    given = first[:, None, None, None, None].expand(num, 1, 2, 1, 1)
     denoise = reconstruction_guidance(pair_denoiser(path), given, GIVEN, path, weight=weight)
     hook = replacement(given, GIVEN, path, matrix, draws(num, 1))
-    wanted = sampler(denoise, noise(), path, matrix, state_hook=hook, **options)[:, 0, 1, 0, 0]
+    return sampler(denoise, noise(), path, matrix, state_hook=hook, **options)[:, 0, 1, 0, 0]
+
+
+def conditional_mean(sampler, weight, *, num=2000, **options):
+    """Mean and std of the wanted frame when the first is given as KNOWN."""
+    wanted = wanted_frames(sampler, weight, torch.full((num,), KNOWN), **options)
     return wanted.mean().item(), wanted.std().item()
 
 
@@ -76,6 +82,13 @@ def test_guidance_brings_the_wanted_frame_nearer_to_the_truth_and_the_other_sign
     assert wrong < replaced - 0.1 < guided - 0.3 < 1.2
     assert replaced == pytest.approx(0.53, abs=0.06)
     assert guided == pytest.approx(0.86, abs=0.06)
+
+
+def test_frames_that_belong_together_do_so_more_with_guidance_and_less_with_the_other_sign():
+    """Truth: frames correlate by rho. The given ones are drawn as the data are."""
+    first = torch.randn(2000, generator=torch.Generator().manual_seed(5))
+    replaced, guided, wrong = (torch.corrcoef(torch.stack([first, wanted_frames(sample_ddpm, w, first, noise=draws(2000, 2))]))[0, 1] for w in (0.0, 1.0, -1.0))
+    assert wrong < replaced - 0.05 < guided - 0.1 < RHO
 
 
 def test_too_much_guidance_overshoots_and_narrows():

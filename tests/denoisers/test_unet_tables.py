@@ -36,6 +36,16 @@ def test_a_at_birth_the_clip_is_the_image_model_frame_by_frame(name):
         torch.testing.assert_close(out[:, :, [i]], image(x[:, :, [i]], t, doors), atol=1e-5, rtol=1e-5)
 
 
+@torch.no_grad()
+def test_a_image_norms_that_span_the_clip_break_it():
+    """AnimateDiff v1 as its authors ran it (`norm="clip"`): silent modules, and all the same the frames are not the image model's."""
+    image, (x, t, doors) = image_net(), inputs()
+    by_frame = torch.cat([image(x[:, :, [i]], t, doors) for i in range(4)], dim=2)
+    own, spanning = (video_net("animatediff-v1", awake=False, norm=norm)(x, t, doors) for norm in ("frame", "clip"))
+    torch.testing.assert_close(own, by_frame, atol=1e-5, rtol=1e-5)
+    assert (spanning - by_frame).abs().max() > 1e-3
+
+
 @every_table
 def test_b_images_among_the_frames_and_the_clip_do_not_touch_each_other(name):
     net, (x, t, doors) = video_net(name), inputs()

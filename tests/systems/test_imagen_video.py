@@ -23,11 +23,11 @@ def test_ddim_in_angle_form_is_ddim():
     path = Cosine()
     process, mixture, matrix = Process(path, "v"), well_apart(path), noise_levels(12, 4)
     net = mixture.network(process)
-    x = z = initial_noise((2, 4, 2, 2), [0, 1])
+    x = z = initial_noise((2, 4, 2, 2), [0, 1]).double()
     for t, t_next in zip(matrix[:-1, 0].tolist(), matrix[1:, 0].tolist(), strict=True):
         turn = math.pi / 2 * (t_next - t)
         z = math.cos(turn) * z + math.sin(turn) * net(z, torch.full((2,), t))
-    torch.testing.assert_close(sample_ddim(process.denoiser(net), x, path, matrix), z, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(sample_ddim(process.denoiser(net), x, path, matrix), z, atol=1e-5, rtol=1e-5)
 
 
 def test_seven_stages_follow_each_other_as_in_the_paper():
