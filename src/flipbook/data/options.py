@@ -12,6 +12,7 @@ from flipbook.data.clips import Clip
 from flipbook.data.layouts import Layout
 from flipbook.data.seeds import derive_seed
 from flipbook.data.survey.facts import Check
+from flipbook.hints import nearest
 
 Side = Literal["train", "val", "both", ""]
 
@@ -47,8 +48,14 @@ class FolderOptions(BaseModel):
         try:
             return FolderOptions.model_validate(options)
         except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise ValueError(f"{where}: {problems}. Known: weight, {', '.join(FolderOptions.model_fields)}.") from None
+            raise ValueError(f"{where}: {' '.join(_explain(problem) for problem in error.errors())}") from None
+
+
+def _explain(problem: Any) -> str:
+    key = ".".join(map(str, problem["loc"]))
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: unknown key. {nearest(key, ('weight', *FolderOptions.model_fields))}"
+    return f"{key}: {problem['msg']} (got {problem['input']!r})."
 
 
 def asked_for(clip: Clip, options: FolderOptions) -> bool:

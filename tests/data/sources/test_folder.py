@@ -198,8 +198,10 @@ def test_what_is_no_folder_of_clips_is_refused(tmp_path):
 
 
 def test_options_and_filters_that_do_not_fit_are_refused(packed):
-    with pytest.raises(ValueError, match=r"data\.0: strid: .*Known: weight, folder, layout"):
+    with pytest.raises(ValueError, match=r"data\.0: strid: unknown key\. Did you mean 'stride'\?"):
         stream(packed, strid=2)
+    with pytest.raises(ValueError, match=r"data\.0: val_share: .* \(got 3\)\."):
+        stream(packed, val_share=3)
     with pytest.raises(ValueError, match=r"rule that dropped most is 'filter' .filter 3.*asked for name 'goes'"):
         stream(packed, filter="goes")
     with pytest.raises(ValueError, match=r"rule that dropped most is 'other split'.*split \"train\", and \"dev\" trains"):
