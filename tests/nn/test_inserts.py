@@ -154,11 +154,16 @@ def test_a_mask_on_the_weights_is_a_triangle_times_the_softmax():
     sums = attend_frames(q, k, torch.ones_like(v), kept=triangle)
     assert (sums[:, :3] < 0.999).all()
     torch.testing.assert_close(sums[:, 3], torch.ones_like(sums[:, 3]))
-    last = replace(clip(), index=torch.arange(4.0)[None])
-    layer, both = (plugged(TemporalAttention(mask="causal", masks=on), start="plain") for on in ("weights", "logits"))
-    x = draw(2, 4, 2, 2, 16)
-    torch.testing.assert_close(layer(x, last)[:, 3], both(x, last)[:, 3], atol=1e-5, rtol=1e-5)
-    assert (layer(x, last)[:, 0] - both(x, last)[:, 0]).abs().max() > 1e-3
+    x, read = draw(2, 4, 2, 2, 16), {}
+    for masks in ("weights", "logits"):
+        layer = plugged(TemporalAttention(heads=1, mask="causal", masks=masks), start="plain")
+        read[masks] = layer(x, clip()) - x - layer.branch.attention.out.bias
+    torch.testing.assert_close(read["weights"][:, 3], read["logits"][:, 3], atol=1e-5, rtol=1e-5)
+    first, alone = read["weights"][:, 0], read["logits"][:, 0]              # of the first frame itself is read, and that by a share
+    share = (first * alone).sum(-1, keepdim=True) / alone.square().sum(-1, keepdim=True)
+    torch.testing.assert_close(first, share * alone, atol=1e-5, rtol=1e-5)
+    assert (share > 0).all()
+    assert (share < 0.9).all()
     with pytest.raises(ValueError, match="masks='sums'"):
         TemporalAttention(masks="sums")
 
