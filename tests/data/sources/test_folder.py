@@ -197,6 +197,18 @@ def test_what_is_no_folder_of_clips_is_refused(tmp_path):
         stream(tmp_path)
 
 
+def test_a_broken_clip_is_named_once_and_the_sentence_ends_once(tmp_path):
+    for name in ("a", "empty"):
+        (tmp_path / f"{name}.txt").write_text("a clip")
+    write(tmp_path / "a.mp4", 8)
+    (tmp_path / "empty.mp4").touch()
+    with pytest.warns(UserWarning, match="1 of 2 clips are left out") as caught:
+        stream(tmp_path).sample(0)
+    said = str(caught[0].message)
+    assert said.count("empty.mp4") == 1
+    assert ".." not in said
+
+
 def test_options_and_filters_that_do_not_fit_are_refused(packed):
     with pytest.raises(ValueError, match=r"data\.0: strid: unknown key\. Did you mean 'stride'\?"):
         stream(packed, strid=2)

@@ -179,15 +179,16 @@ def warn_of_losses(options: FolderOptions, everything: Sequence[Fate], chosen: S
     lost = [f for f in everything if f.rule and f.rule not in ("filter", "other split")]
     if lost:
         counts = ", ".join(f"{rule} {count}" for rule, count in tally(lost).items())
+        first = str(lost[0].reason).removeprefix(f"{lost[0].where}: ").removesuffix(".")
         warnings.warn(
-            f"folder/{options.folder.name}: {len(lost)} of {len(everything)} clips are left out ({counts}); the first: "
-            f"{lost[0].where}: {lost[0].reason}. `flipbook data plan` lists them all.",
+            f"{options.folder}: {len(lost)} of {len(everything)} clips are left out ({counts}); the first: "
+            f"{lost[0].where}: {first}. `flipbook data plan` lists them all.",
             stacklevel=5,
         )
     wordless = [fate for fate in chosen if fate.clip is not None and not fate.clip.captions]
     if wordless:
         warnings.warn(
-            f"folder/{options.folder.name}: {len(wordless)} of {len(chosen)} clips have no caption and train without "
+            f"{options.folder}: {len(wordless)} of {len(chosen)} clips have no caption and train without "
             f"words, the first is {wordless[0].where}.",
             stacklevel=5,
         )
