@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -196,6 +197,14 @@ def test_words_that_are_too_many_are_told_on_the_error_stream(run):
     assert code == 0
     assert "reads 48 words of a sentence" in err
     assert "the 72 from 'a' on" in err
+
+
+def test_warnings_are_notes_without_lines_of_code(monkeypatch, capsys):
+    before = warnings.formatwarning
+    monkeypatch.setattr("flipbook.cli.command", lambda name: lambda **_: print(warnings.formatwarning("a clip is left out", UserWarning, "plan.py", 82)))
+    main(["train"])
+    assert capsys.readouterr().out == "note: a clip is left out\n\n"
+    assert warnings.formatwarning is before
 
 
 def test_help_is_filled_into_the_width_of_the_terminal(run, monkeypatch):

@@ -79,10 +79,15 @@ def paragraphs(text: str) -> str:
 
 
 def _run(name: str, arguments: Sequence[str]) -> None:
+    import warnings
+
+    plain, warnings.formatwarning = warnings.formatwarning, lambda message, *_: f"note: {message}\n"  # no line of ours beside it
     try:
         command(name)(args=list(arguments), prog_name=f"flipbook {name}")
     except (ValueError, OSError) as error:  # what a user can mend; anything else is ours
         _fail(str(error))
+    finally:
+        warnings.formatwarning = plain
 
 
 def _fail(message: str, code: int = 1) -> None:
