@@ -109,6 +109,8 @@ def rows() -> Iterator[Row]:
     for kind in lavie_plain.HEADS:
         yield Row("lavie", f"LaVie, {kind}", "U-Net forward", FORWARD, lambda root, kind=kind: lavie_error(kind))
     yield Row("modelscope", "ModelScope, Zeroscope", "video to video latents, strength 0.6", PIPELINE, draft_error)
+    for kind in ("keyframes", "interpolation"):
+        yield Row("show1", f"Show-1, {kind}", "U-Net forward", FORWARD, lambda root, kind=kind: show1_error(kind))
     for row in parity_transformers.rows():
         yield Row(*row)
 
@@ -187,6 +189,30 @@ def lavie_error(kind: str) -> float:
     names, layout = (unet_lavie_vsr, unet_lavie_vsr.UPSCALER) if kind == "upscaler" else (unet_lavie, unet_lavie.LAVIE)
     net = layout.load(UNet(names.config_of(names.seen(weights))), weights).eval()
     return error(net(x, (level + 1) / 1000, doors), lavie_plain.answered(image, weights, x, level, tokens, beside, kind))
+
+
+@torch.no_grad()
+def show1_error(kind: str) -> float:
+    """U-Net outputs, prediction and variance, of a pixel network as the system composes it, at three noise levels."""
+    from diffusers import UNet3DConditionModel
+
+    from flipbook.denoisers.unet import UNet, UNetConfig
+    from flipbook.denoisers.unet_tables import modelscope
+    from flipbook.interop.keys.unet_modelscope import MODELSCOPE
+    from flipbook.systems.show1 import Show1Config
+
+    image = UNetConfig(in_channels=3, widths=(16, 32), depths=(1, 1), transformers=(1, 0), heads=(2, 4), text_dim=32, groups=8)
+    config = Show1Config(kind=kind, image=image, inserts=modelscope(head_dim=8, dropout=0.0)).denoiser
+    theirs = public_folders.randomised(UNet3DConditionModel(
+        in_channels=3 + config.channel_door, out_channels=6, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=8, cross_attention_dim=32,
+        attention_head_dim=8, down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"), up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
+    )).eval()  # fmt: skip
+    net = MODELSCOPE.load(UNet(config), theirs.state_dict()).eval()
+    x, beside, tokens = _random(1, 3, FRAMES, 8, 8, seed=1), _random(1, config.channel_door, FRAMES, 8, 8, seed=3), _random(1, 16, 32, seed=2)
+    doors = Doors(tokens=tokens, channels=beside if config.channel_door else None)
+    return max(
+        error(net(x, torch.tensor([(level + 1) / 1000]), doors), theirs(torch.cat([x, beside], dim=1), level, tokens).sample) for level in (1, 500, 981)
+    )  # fmt: skip
 
 
 @torch.no_grad()
