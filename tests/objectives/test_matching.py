@@ -11,7 +11,8 @@ from flipbook import systems
 from flipbook.interop.folder import save_pretrained
 from flipbook.long.streaming import Rollout, Streaming
 from flipbook.objectives.base import build_objective
-from flipbook.objectives.matching import matching_gradient, noise_of
+from flipbook.objectives.matching import matching_gradient
+from flipbook.objectives.taught import noise_of, tell
 from flipbook.process.matrix import noise_levels
 from flipbook.process.path import RectifiedFlow
 from flipbook.process.process import expand_t
@@ -44,6 +45,10 @@ def objective(streaming=False, tmp_path=None, **options):
         system.streaming = Streaming(chunk=2, window=2)
         options["teacher"] = str(tmp_path / "teacher")
     return build_objective("matching", system, {"steps": 3, "critic_updates": 2, "given": 0.0} | options)
+
+
+def told_of(o, batch):
+    return tell(o.system, o.teacher, batch, SEEDS, given=o.options.given, drop_text=o.options.drop_text)
 
 
 def clips(frames=6):
@@ -130,7 +135,7 @@ def test_where_critic_and_teacher_agree_the_student_rests():
 def test_the_loss_hands_its_gradient_to_the_students_clip_as_it_is(monkeypatch):
     o, b = objective(), clips()
     o.begin(2)
-    made, told = [], o._told(b, SEEDS)
+    made, told = [], told_of(o, b)
     original = type(o)._made
 
     def watched(self, *args):
@@ -159,7 +164,7 @@ def test_the_networks_learn_in_turns():
 
 def test_the_students_clips_are_those_of_its_sampler():
     o, b = objective(), clips()
-    told = o._told(b, SEEDS)
+    told = told_of(o, b)
     with torch.no_grad():
         made = o._made(told, SEEDS, last=2)
         denoise = o.system.process.denoiser(o.system.denoiser, told.doors, frame_index=told.index)
@@ -169,7 +174,7 @@ def test_the_students_clips_are_those_of_its_sampler():
 
 def test_a_causal_students_clips_are_those_of_a_stream(tmp_path):
     o, b = objective(streaming=True, tmp_path=tmp_path), clips()
-    told, system = o._told(b, SEEDS), o.system
+    told, system = told_of(o, b), o.system
     rollout = Rollout(system.denoiser, {"text": told.doors}, system.streaming)
     noise = noise_of(told.z0, SEEDS, "student")
     with torch.no_grad():
@@ -189,7 +194,7 @@ def test_gradient_flows_through_one_step_of_each_chunk_alone(streaming, last, tm
     o.system.denoiser.register_forward_hook(lambda net, args, out: calls.append(torch.is_grad_enabled()))
     original = Rollout.keep
     monkeypatch.setattr(Rollout, "keep", lambda self, x0: (original(self, x0), kept.append(self)))
-    made = o._made(o._told(b, SEEDS), SEEDS, last)
+    made = o._made(told_of(o, b), SEEDS, last)
     chunks = 3 if streaming else 1
     assert calls == ([False] * last + [True]) * chunks
     assert made.requires_grad
@@ -198,14 +203,14 @@ def test_gradient_flows_through_one_step_of_each_chunk_alone(streaming, last, tm
 
 def test_given_frames_stay_and_are_left_out_of_both_losses(tmp_path):
     o, b = objective(given=1.0), clips()
-    told = o._told(b, SEEDS)
+    told = told_of(o, b)
     assert told.given.any(1).all()
     with torch.no_grad():
         made = o._made(told, SEEDS, last=2)
     here = told.given[:, None, :, None, None].expand_as(made)
     assert torch.equal(made[here], told.z0[here])
     causal = objective(streaming=True, tmp_path=tmp_path, given=1.0)
-    assert not causal._told(b, SEEDS).given[:, 2:].any()
+    assert not told_of(causal, b).given[:, 2:].any()
 
 
 def test_the_critic_learns_the_students_clips():

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from flipbook.long.rollout import roll
+from flipbook.nn.attention import block_causal
 from flipbook.nn.doors import Doors
 from flipbook.nn.kv_cache import KVCache
 
@@ -40,6 +41,10 @@ class Streaming:
         if self.window < self.chunk or self.window % self.chunk:
             low = max(1, self.window // self.chunk) * self.chunk
             raise ValueError(f"window={self.window}: the past is read in whole chunks of {self.chunk}. Try window={low} or {low + self.chunk}.")
+
+    def attends(self, num_frames: int) -> Tensor:
+        """Which frames of a clip see which in one pass over all of it, bool (T, T): what the cache holds when each is made."""
+        return block_causal(num_frames, self.chunk, window=self.window // self.chunk + 1, sink=self.sink)
 
     def chunks(self, num_frames: int) -> int:
         """Chunks that hold so many frames; the last one may be cut."""

@@ -75,6 +75,7 @@ OBJECTIVES: dict[str, str | Callable[[Any, Mapping[str, Any]], Objective]] = {
     "matching": "flipbook.objectives.matching",
     "progressive": "flipbook.objectives.progressive",
     "quantising": "flipbook.objectives.quantising",
+    "regression": "flipbook.objectives.regression",
 }
 """Name to `build(system, options) -> Objective`, or to the module that has it, which is imported when asked for."""
 

@@ -18,7 +18,7 @@ from flipbook.data.batch import Batch
 from flipbook.data.seeds import derive_seed
 from flipbook.guidance import guide
 from flipbook.long.streaming import Rollout, Streaming
-from flipbook.nn.attention import block_causal, teacher_forcing
+from flipbook.nn.attention import teacher_forcing
 from flipbook.nn.doors import Doors
 from flipbook.objectives.base import Losses
 from flipbook.objectives.denoising import Denoising, DenoisingOptions, Draw, even_shares, latent_index
@@ -90,11 +90,11 @@ class Causal(Denoising):
 
     def _predict(self, z0: Tensor, x: Tensor, t: Tensor, given: Tensor, index: Tensor, doors: Doors, seeds: Sequence[int]) -> Tensor:
         process, options, frames = self.system.process, self.options, x.shape[2]
-        reach = options.window // options.chunk + 1
         if options.context == "noisy":
-            mask = block_causal(frames, options.chunk, window=reach, sink=options.sink).to(x.device)
+            assert self.system.streaming is not None
+            mask = self.system.streaming.attends(frames).to(x.device)
         else:
-            mask = teacher_forcing(frames, options.chunk, window=reach, sink=options.sink).to(x.device)
+            mask = teacher_forcing(frames, options.chunk, window=options.window // options.chunk + 1, sink=options.sink).to(x.device)
             past = z0 if options.context_noise == 0 else z0 + self._spoiling(seeds).to(z0) * _noise(z0, [derive_seed(s, "past") for s in seeds])
             x, t = torch.cat([past, x], dim=2), torch.cat([torch.zeros_like(t), t], dim=1)
             given, index = torch.cat([torch.ones_like(given), given], dim=1), index.repeat(1, 2)

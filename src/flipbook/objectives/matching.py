@@ -26,11 +26,11 @@ from torch import Tensor, nn
 from flipbook.data.batch import Batch
 from flipbook.data.seeds import derive_seed
 from flipbook.long.streaming import Network, Rollout, Streaming
-from flipbook.nn.doors import Doors
 from flipbook.objectives.base import Losses
-from flipbook.objectives.causal import frame_step, stream_samples
-from flipbook.objectives.denoising import DenoisingOptions, Draw, draw_samples, even_shares, latent_index
+from flipbook.objectives.causal import stream_samples
+from flipbook.objectives.denoising import draw_samples, even_shares
 from flipbook.objectives.progressive import ddim_step
+from flipbook.objectives.taught import Told, guided, noise_of, over_wanted, teacher_of, tell
 from flipbook.systems.base import System
 
 ENDS = (0.02, 0.98)
@@ -64,35 +64,12 @@ class MatchingOptions:
             raise ValueError(f"steps={self.steps}, critic_updates={self.critic_updates}: both count from 1. Try steps=4, critic_updates=5.")
 
 
-@dataclass(frozen=True, eq=False)
-class Told:
-    """What a batch's clips are told: by whom they are made, `doors` of the student; `rich` and `null` of the teacher, `critic` of the critic.
-
-    given: (B, T) bool.   z0: (B, C, T, h, w), read only where frames are given.   index: (B, T).
-    """
-
-    doors: Doors
-    rich: Doors
-    null: Doors
-    given: Tensor
-    z0: Tensor
-    index: Tensor
-    step: Tensor
-
-
 class Matching:
     """Updates of the critic, and after every `critic_updates` of them one of the student."""
 
     def __init__(self, system: System, options: MatchingOptions):
         self.system, self.options = system, options
-        if options.teacher is None:
-            self.teacher = copy.copy(system)
-            self.teacher.denoiser = copy.deepcopy(system.denoiser)
-        else:
-            from flipbook.interop.folder import from_pretrained, model_folder
-
-            self.teacher = from_pretrained(model_folder(options.teacher), device=next(system.denoiser.parameters()).device)
-        self.teacher.eval()
+        self.teacher = teacher_of(system, options.teacher)
         for part in system.parts.values():
             part.requires_grad_(False)
         self.critic = copy.deepcopy(self.teacher.denoiser).requires_grad_(True)
@@ -113,12 +90,12 @@ class Matching:
 
     def loss(self, batch: Batch, seeds: Sequence[int], *, t: Tensor | None = None) -> Losses:
         """The loss of whose turn it is. With fixed levels t: how far teacher and critic are apart, which falls to 0 as student and teacher agree."""
-        told = self._told(batch, seeds)
+        told = tell(self.system, self.teacher, batch, seeds, given=self.options.given, drop_text=self.options.drop_text)
         if t is not None:
             with torch.no_grad():
                 x0 = self._made(told, seeds, self.options.steps - 1)
                 real, fake = self._opinions(x0, told, seeds, t.to(x0))
-            return Losses(loss=_over_wanted((real - fake).square(), told.given), t=t)
+            return Losses(loss=over_wanted((real - fake).square(), told.given), t=t)
         low, high = ENDS
         t = (low + (high - low) * even_shares(batch.index, seeds)).to(batch.video)
         last = int(torch.randint(self.options.steps, (), generator=torch.Generator().manual_seed(derive_seed(self._step, "exit"))))
@@ -129,8 +106,8 @@ class Matching:
         with torch.no_grad():
             real, fake = self._opinions(x0, told, seeds, t)
             gradient = matching_gradient(x0, real, fake, told.given)
-        loss = 0.5 * _over_wanted((x0 - (x0 - gradient).detach()).square(), told.given)
-        return Losses(loss=loss, t=t, parts={"apart": _over_wanted((real - fake).square(), told.given)})
+        loss = 0.5 * over_wanted((x0 - (x0 - gradient).detach()).square(), told.given)
+        return Losses(loss=loss, t=t, parts={"apart": over_wanted((real - fake).square(), told.given)})
 
     def _critics_loss(self, x0: Tensor, told: Told, seeds: Sequence[int], t: Tensor) -> Tensor:
         """The critic denoises clips of the student."""
@@ -140,19 +117,15 @@ class Matching:
         prediction = self.critic(
             process.network_input(x, t_frame), process.network_time(t_frame), told.rich, frame_is_given=told.given, frame_index=told.index
         )
-        return _over_wanted((prediction.float() - process.target(x0, eps, t_frame)).square(), told.given)
+        return over_wanted((prediction.float() - process.target(x0, eps, t_frame)).square(), told.given)
 
     def _opinions(self, x0: Tensor, told: Told, seeds: Sequence[int], t: Tensor) -> tuple[Tensor, Tensor]:
         """What teacher and critic take the noised x0 for: two x0."""
-        process, scale = self.teacher.process, self.options.guidance
+        process = self.teacher.process
         t_frame = t[:, None] * ~told.given
         x = process.add_noise(x0, noise_of(x0, seeds, "matching"), t_frame)
-        known = {"frame_is_given": told.given, "frame_index": told.index}
-        real: Tensor = process.denoiser(self.teacher.denoiser, told.rich, **known)(x, t_frame).float()
-        if scale != 1:
-            plain = process.denoiser(self.teacher.denoiser, told.null, **known)(x, t_frame).float()
-            real = torch.lerp(plain, real, scale)
-        return real, process.denoiser(self.critic, told.rich, **known)(x, t_frame).float()
+        fake = process.denoiser(self.critic, told.rich, frame_is_given=told.given, frame_index=told.index)(x, t_frame).float()
+        return guided(self.teacher, told, self.options.guidance, x, t_frame), fake
 
     def _made(self, told: Told, seeds: Sequence[int], last: int) -> Tensor:
         """Clips of the student (B, C, T, h, w), as predicted at step `last` of its sampler; gradient flows through that step alone."""
@@ -185,26 +158,6 @@ class Matching:
         return torch.where(here, z0, denoise(x, levels[last]))
 
     @torch.no_grad()
-    def _told(self, batch: Batch, seeds: Sequence[int]) -> Told:
-        options, system = self.options, self.system
-        z0 = system.autoencoder.encode(batch.video).float()
-        chance = DenoisingOptions(given=options.given, drop_text=options.drop_text)
-        draws = [Draw.of(seed, z0.shape[2], chance) for seed in seeds]
-        given = torch.stack([draw.given for draw in draws]).to(z0.device)
-        if system.streaming is not None:
-            given[:, system.streaming.chunk :] = False
-        captions = ["" if draw.drop_text else caption for draw, caption in zip(draws, batch.captions, strict=True)]
-
-        def doors(teller: System, sentences: Sequence[str]) -> Doors:
-            tokens, mask = teller.text_encoder.encode(list(sentences))
-            return Doors(tokens=tokens, token_mask=mask)
-
-        return Told(
-            doors(system, captions), doors(self.teacher, captions), doors(self.teacher, [""] * len(captions)),
-            given, z0, latent_index(system, batch).to(z0.device), frame_step(batch).to(z0.device),
-        )  # fmt: skip
-
-    @torch.no_grad()
     def samples(self, batch: Batch, prompts: Sequence[str], seed: int) -> Tensor | None:
         """A clip for each prompt by the student's own steps, without guidance."""
         if self.system.streaming is not None:
@@ -224,20 +177,8 @@ def matching_gradient(x0: Tensor, real: Tensor, fake: Tensor, given: Tensor) -> 
     stands for the weight over levels, and makes the gradient free of scale. 0 in given frames.
     """
     wanted = (~given).float()[:, None, :, None, None].to(x0)
-    size = _over_wanted((x0 - real).abs(), given).clamp(min=1e-6)[:, None, None, None, None]
+    size = over_wanted((x0 - real).abs(), given).clamp(min=1e-6)[:, None, None, None, None]
     return wanted * (fake - real) / size
-
-
-def _over_wanted(values: Tensor, given: Tensor) -> Tensor:
-    """(B,) means over the frames that are not given."""
-    wanted = (~given).float()
-    return (values.mean((1, 3, 4)) * wanted).sum(1) / wanted.sum(1).clamp(min=1)
-
-
-def noise_of(like: Tensor, seeds: Sequence[int], what: str) -> Tensor:
-    """Noise in the shape of `like`, each row's from its own seed and use."""
-    rows = [torch.randn(like.shape[1:], generator=torch.Generator().manual_seed(derive_seed(seed, what))) for seed in seeds]
-    return torch.stack(rows).to(like)
 
 
 def build(system: System, options: Mapping[str, Any]) -> Matching:
@@ -247,11 +188,6 @@ def build(system: System, options: Mapping[str, Any]) -> Matching:
         raise ValueError(f"matching has no option {sorted(unknown)}. Try some of {', '.join(sorted(known))}.")
     chosen = MatchingOptions(**options)
     system.streaming = chosen.streaming or system.streaming
-    if system.streaming is not None and chosen.teacher is None:
-        raise ValueError(f"{system.name} is causal, and its teacher sees whole clips. Try teacher: thumb, or the model that it was made of.")
     if system.streaming is not None and not hasattr(system.denoiser, "remember"):
         raise ValueError(f"{type(system.denoiser).__name__} keeps no keys and values of earlier frames, and cannot stream. Leave streaming out.")
-    matching = Matching(system, chosen)
-    if matching.teacher.streaming is not None:
-        raise ValueError(f"teacher={chosen.teacher!r} is causal itself. Try one that sees whole clips, such as thumb.")
-    return matching
+    return Matching(system, chosen)

@@ -20,12 +20,12 @@ CARD = Card(
     authors="Tianwei Yin, Qiang Zhang, Richard Zhang, William T. Freeman, Fredo Durand, Eli Shechtman, Xun Huang",
     reproduces=(
         "The transformer whose chunks see themselves and what came before, each at its own noise level, taught on noisy or on clean pasts in one pass.",
+        "Regression on the guided teacher's trajectories, each chunk at one of the student's levels, before distillation.",
         "Distribution matching against a teacher that sees the whole clip, with a critic that learns the student's clips.",
         "One pass of the finished chunk writes the cache; text is read once.",
     ),
     leaves_out=(
         "The student's inputs in distillation are its own rollouts, as Self-Forcing has them, not real clips with noise.",
-        "Regression on the teacher's trajectories before distillation.",
         "A bridge that decodes and encodes between chunks, which an autoencoder of single frames does not need.",
         "The authors' network: thumb's transformer is student and teacher, with chunks of 4 frames in the place of 3, in 4 steps in the place of 3.",
     ),
@@ -38,6 +38,10 @@ STAGES = (
     Stage(
         name="chunks", trains=("spatial", "temporal"), data="captioned clips, each chunk at a noise level of its own", objective="causal",
         options={"chunk": 4, "window": 12, "context": "noisy", "given": 0.3},
+    ),
+    Stage(
+        name="trajectories", trains=(), data="sentences; where the teacher ends from the same noise", objective="regression",
+        options={"steps": 4, "guidance": 4.0, "teacher": "thumb", "given": 0.0},
     ),
     Stage(
         name="few steps", trains=(), data="sentences; the clips are the student's own", objective="matching",

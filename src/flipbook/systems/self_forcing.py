@@ -21,12 +21,12 @@ CARD = Card(
     authors="Xun Huang, Zhengqi Li, Guande He, Mingyuan Zhou, Eli Shechtman",
     reproduces=(
         "Rollouts in training as in inference: cached keys and values, one exit step for all chunks, gradient through that step alone, never into the cache.",
+        "Regression on the guided teacher's trajectories makes the first few-step student; the recipe of thumb takes progressive distillation in its place.",
         "Distribution matching on the whole clip, with the guided teacher's and the critic's clean clips and a gradient that their distance scales.",
         "Chunks of any length in constant memory: a window of past frames and, if asked for, the first frames for good.",
     ),
     leaves_out=(
         "Wan 2.1 as student and teacher: thumb's transformer is both, with chunks of 4 frames in the place of 3.",
-        "Regression on the teacher's trajectories before: progressive distillation makes the first few-step student.",
         "Fresh noise between steps: the student takes the sampler's own steps, without.",
         "The losses of score identity and of a discriminator.",
     ),
@@ -36,8 +36,8 @@ CARD = Card(
 
 STAGES = (
     Stage(
-        name="few steps", trains=("spatial", "temporal"), data="captioned clips; two guided steps of the teacher in each of the student's",
-        objective="progressive", options={"steps": 4, "guidance": 4.0, "drop_text": 0.0},
+        name="trajectories", trains=(), data="sentences; where the teacher ends from the same noise", objective="regression",
+        options={"steps": 4, "guidance": 4.0, "teacher": "thumb", "streaming": {"chunk": 4, "window": 12}, "given": 0.0},
     ),
     Stage(
         name="own rollouts", trains=(), data="sentences; the clips are the student's own", objective="matching",
