@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import typer
+from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 from flipbook.cli.info import info
@@ -67,3 +69,21 @@ def test_what_cannot_be_described_is_an_error_on_standard_error(run, tmp_path):
     assert shown.exit_code == 1
     assert "no such file" in shown.stderr
     assert shown.stdout == ""
+
+
+def test_a_public_pipeline_is_described_by_its_parts(run, tmp_path):
+    for part, name in (("unet", "diffusion_pytorch_model"), ("unet", "diffusion_pytorch_model.fp16"), ("text_encoder", "model")):
+        (tmp_path / part).mkdir(exist_ok=True)
+        save_file({"weight": np.zeros((3, 4), np.float32), "bias": np.zeros(3, np.float32)}, tmp_path / part / f"{name}.safetensors")
+    (tmp_path / "scheduler").mkdir()
+    index = {"_class_name": "TextToVideoSDPipeline", "_diffusers_version": "0", "unet": ["diffusers", "UNet3DConditionModel"],
+             "text_encoder": ["transformers", "CLIPTextModel"], "scheduler": ["diffusers", "DDIMScheduler"]}  # fmt: skip
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    facts = json.loads(run(tmp_path, "--json").stdout)
+    assert facts["is_read"]
+    assert facts["parameters"] == 30
+    assert facts["parts"]["unet"]["parameters"] == 15                        # the fp16 files are the same weights once more
+    shown = run(tmp_path).stdout
+    assert "UNet3DConditionModel, 15 parameters, F32" in shown
+    (tmp_path / "model_index.json").write_text(json.dumps(index | {"_class_name": "FluxPipeline"}))
+    assert "no: FluxPipeline is not read here" in run(tmp_path).stdout

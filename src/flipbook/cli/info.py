@@ -51,13 +51,58 @@ def video_info(path: Path) -> tuple[dict[str, Any], list[tuple[str, str]]]:
 
 
 def model_info(path: Path) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    import json
+
     from flipbook.files.probe import size
     from flipbook.interop.folder import describe, model_folder
 
-    facts = describe(model_folder(path))
+    folder = model_folder(path)
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    if index.get("_class_name") != "System":
+        return pipeline_info(folder, index)
+    facts = describe(folder)
     rows = [("model", f"{facts['name']}, {facts['parameters']:,} parameters, {size(facts['bytes'])}")]
     for name, part in facts["parts"].items():
         rows.append((name, f"{part['class']}, {part['parameters']:,} parameters, {' '.join(part['dtypes'])}"))
     for name in ("process", "defaults", "card"):
         rows.extend((name if i == 0 else "", f"{key}: {value}") for i, (key, value) in enumerate(facts[name].items()))
     return facts, rows
+
+
+def pipeline_info(folder: Path, index: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """What a public pipeline's folder holds: its parts by class, their weights from the files' headers, and what is read of it here."""
+    from flipbook.files.probe import size
+    from flipbook.interop.public import PIPELINES, READERS
+
+    parts = {
+        name: {"class": entry[1], **stored_weights(folder / name)}
+        for name, entry in index.items() if isinstance(entry, list) and (folder / name).is_dir()
+    }  # fmt: skip
+    kind = str(index.get("_class_name"))
+    facts: dict[str, Any] = {
+        "name": folder.name, "folder": str(folder), "pipeline": kind, "is_read": kind in PIPELINES or kind in READERS, "parts": parts,
+        "parameters": sum(part["parameters"] for part in parts.values()), "bytes": sum(part["bytes"] for part in parts.values()),
+    }  # fmt: skip
+    rows = [("pipeline", f"{kind}, {facts['parameters']:,} parameters, {size(facts['bytes'])}")]
+    for name, part in parts.items():
+        rows.append((name, part["class"] + (f", {part['parameters']:,} parameters, {' '.join(part['dtypes'])}" if part["dtypes"] else "")))
+    rows.append(("generate", f"--model {folder}" if facts["is_read"] else f"no: {kind} is not read here"))
+    return facts, rows
+
+
+def stored_weights(folder: Path) -> dict[str, Any]:
+    """Parameters, number types and bytes of the safetensors files of one part; of variants, the plain one if it is there."""
+    import math
+
+    from flipbook.interop.weights import opened
+
+    files = sorted(folder.glob("*.safetensors"))
+    plain = [file for file in files if not any(f".{variant}" in file.name for variant in ("fp16", "bf16", "non_ema"))]
+    found: dict[str, Any] = {"parameters": 0, "dtypes": [], "bytes": 0}
+    for path in plain or files:
+        with opened(path) as file:
+            slices = [file.get_slice(key) for key in file.keys()]           # noqa: SIM118 (a safetensors file is no dict)
+        found["parameters"] += sum(math.prod(one.get_shape()) for one in slices)
+        found["dtypes"] = sorted({*found["dtypes"], *(one.get_dtype() for one in slices)})
+        found["bytes"] += path.stat().st_size
+    return found
