@@ -16,13 +16,17 @@ def cascade(
     prompt: Annotated[str, typer.Argument(help="The sentence that the video shows.")] = "",
     folder: Annotated[Path | None, typer.Option(help="Keeps each stage's result. Default: NAME-SEED beside the file.")] = None,
     change: Annotated[list[str] | None, typer.Option("--set", help="stage.field=value, such as larger.model=runs/mine/model. Repeatable.")] = None,
-    seed: Annotated[int, typer.Option(help="Of all the noise.")] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same video.")] = 0,
     output: Annotated[Path | None, typer.Option(help="Video to write. Default: FOLDER/video.mp4.")] = None,
     shown: Annotated[bool, typer.Option("--print", help="Print the cascade as YAML and stop.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Each stage names a model folder, what it makes and in which size; `flipbook.long.cascade` says what the fields mean.
+    """Run the stages of a cascade one after the other: a first clip, frames in between, larger frames.
+
+    Each stage names a model folder, what it makes and in which size; `flipbook.long.cascade` says what the fields mean.
     A stage that is done is not run again unless it, or one before it, has changed.
+
+    To begin with, write down a system's own and put your models into it: flipbook cascade lavie --print > lavie.yaml
     """
     import yaml
 

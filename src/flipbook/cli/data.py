@@ -25,8 +25,8 @@ def plan(
     sources: Annotated[list[Path], typer.Argument(help="Folders, tables, shards, arrays; or one training recipe.")],
     num_frames: Annotated[int, typer.Option(min=1, help="Frames per sample.")] = 16,
     frame_stride: Annotated[int, typer.Option(min=1, help="Frames of the clip per frame of the sample.")] = 1,
-    height: Annotated[int, typer.Option(min=1)] = 64,
-    width: Annotated[int, typer.Option(min=1)] = 64,
+    height: Annotated[int, typer.Option(min=1, help="Height of a sample in pixels.")] = 64,
+    width: Annotated[int, typer.Option(min=1, help="Width of a sample in pixels.")] = 64,
     fps: Annotated[float | None, typer.Option(help="Show clips at this rate. Default: as they are.")] = None,
     stride: Annotated[int, typer.Option(min=1, help="Frames of the file per frame of the clip.")] = 1,
     side: Annotated[
@@ -51,7 +51,7 @@ def plan(
 ) -> None:
     """Tell the fate of every clip: kept, cut, shown at another rate, cropped, or dropped and by which rule.
 
-    With a training recipe in the place of folders, its own sources, sizes and buckets are planned. Ends with 1 when no
+    Give a training recipe instead of folders to plan its own sources, sizes and buckets. The exit status is 1 when no
     clip would be left to train on.
     """
     import json

@@ -19,7 +19,7 @@ def metrics(
     num_fake: Annotated[int | None, typer.Option(help="Clips to use, instead of the protocol's number.", min=2)] = None,
     split: Annotated[str | None, typer.Option(help="Which part of its data set the real clips are: train, test.")] = None,
     codec: Annotated[str | None, typer.Option(help="How the clips of both sides were encoded.")] = None,
-    seed: Annotated[int, typer.Option(help="Of windows, halves and redrawn sets.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of windows, halves and redrawn sets.")] = 0,
     allow_torchscript: Annotated[
         bool, typer.Option("--allow-torchscript", help="Load TorchScript weights, which runs the code inside them.")
     ] = False,

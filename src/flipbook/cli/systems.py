@@ -70,10 +70,10 @@ def show(
 @systems.command()
 def run(
     name: Annotated[str, typer.Argument(help="One of those that `flipbook systems` lists.")],
-    minutes: Annotated[float | None, typer.Option(min=0.05, help="Of training, over all lessons. Default: 1.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.05, help="Minutes of training, over all lessons. Default: 1.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Updates over all lessons, in the place of minutes.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder of the run; its neighbours are those of other systems. Default: runs/systems/NAME.")] = None,
-    seed: Annotated[int, typer.Option(help="Of weights, data and noise.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of weights, data and noise.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Train a system's demonstration on the world, stage by stage, and make clips: a video, a contact sheet, result.json.

@@ -9,6 +9,7 @@ import numpy as np
 
 from flipbook.data.seeds import derive_seed
 from flipbook.data.world import Clip, draw, is_held_out, parse_caption
+from flipbook.hints import nearest
 
 GROUPS: dict[str, str] = {
     "seen": "one object, combinations of colour, shape and motion that training has shown",
@@ -60,8 +61,10 @@ def make_prompts(seed: int = 0, counts: Mapping[str, int] | None = None) -> list
     Raises ValueError for an unknown group or a negative count.
     """
     for group, count in (counts or {}).items():
-        if group not in GROUPS or count < 0:
-            raise ValueError(f"counts[{group!r}]={count}: a group has 0 prompts or more. Known: {', '.join(GROUPS)}.")
+        if group not in GROUPS:
+            raise ValueError(f"there is no group of prompts {group!r}. {nearest(group, GROUPS)}")
+        if count < 0:
+            raise ValueError(f"counts[{group!r}]={count}: a group has 0 prompts or more.")
     counts = DEFAULT_COUNTS | dict(counts or {})
     if counts["own"]:
         raise ValueError(f"counts['own']={counts['own']}: sentences of one's own cannot be drawn. Give them to `own_prompts`.")
