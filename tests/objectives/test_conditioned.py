@@ -39,6 +39,18 @@ def ordered(b, rows):
     )  # fmt: skip
 
 
+def test_processes_that_share_weights_each_need_clips_and_stills_for_two_calls(monkeypatch):
+    """Else one of them would wait for ever for a call that the others do not make."""
+    o = build_objective("conditioned", vdm(), {"stills": 1, "form": "separate"})
+    monkeypatch.setattr("flipbook.parallel.is_sharded", lambda tensor: True)
+    assert o.loss(batch(2), SEEDS[:2]).loss.isfinite().all()
+    with pytest.raises(ValueError, match=r"give clips alone.* Try a micro_batch of 2"):
+        o.loss(batch(1), SEEDS[:1])
+    build_objective("conditioned", vdm(), {"stills": 1, "form": "append"}).loss(batch(1), SEEDS[:1])
+    monkeypatch.undo()
+    o.loss(batch(1), SEEDS[:1])
+
+
 def test_shuffling_the_stills_of_a_batch_leaves_every_loss_unchanged():
     o, rows = build_objective("conditioned", vdm(), {"stills": 3, "drop_text": 0.0}), [0, 3, 1, 2]
     shuffled = o.loss(ordered(batch(), rows), [SEEDS[i] for i in rows]).loss

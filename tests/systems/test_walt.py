@@ -285,6 +285,10 @@ def test_training_tells_some_rows_their_own_first_answer_without_a_gradient(monk
     assert rows.any()
     assert not rows.all()
     torch.testing.assert_close(estimate[rows], system.process.to_x0(first, x, t)[rows])
+    for seed in range(4):                                                   # told or not: processes that share weights ask as often as each other
+        calls.clear()
+        o.loss(batch(1, frames=9), [seed])
+        assert len(calls) == 2
     calls.clear()
     build_objective("conditioned", system, {}).loss(batch(frames=9), SEEDS)
     assert len(calls) == 1

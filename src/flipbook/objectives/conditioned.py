@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from flipbook import parallel
 from flipbook.conditions import Request, Size
 from flipbook.data.batch import Batch
 from flipbook.data.seeds import derive_seed
@@ -149,6 +150,12 @@ class Conditioned:
         if t is None:
             t = self._shifted(self._times(batch, seeds), batch, stills)
         parts = [self.rows(batch, some, seeds, t, still) for some, still in ((clips, False), (stills, True)) if some]
+        mixed = self.options.form == "separate" and self._period > 1 and batch.video.shape[2] > 1
+        if mixed and len(parts) == 1 and torch.is_grad_enabled() and any(map(parallel.is_sharded, self._trainable.parameters())):
+            raise ValueError(
+                f"these {len(batch)} clips of one process give {'stills' if stills else 'clips'} alone, and processes that share weights call their networks "
+                f"equally often. Try a micro_batch of {self._period} or more."
+            )
         if len(parts) == 2 and self.options.form == "append":
             by_row = self._appended(*parts)
         else:
@@ -226,7 +233,7 @@ class Conditioned:
     def predict(self, rows: Rows, x: Tensor | None = None, t: Tensor | None = None, doors: Doors | None = None) -> Tensor:
         """The network's answer for rows, or for other states and levels of the same rows."""
         x, t, doors = rows.x if x is None else x, rows.t if t is None else t, rows.doors if doors is None else doors
-        if rows.again.any():
+        if self.options.estimate:                                           # even where no row is told: processes that share weights ask together
             with torch.no_grad():
                 first = self.system.process.to_x0(self._asked(rows, x, t, doors), x, t)
             doors = doors.with_(estimate=first * rows.again[:, None, :, None, None])
