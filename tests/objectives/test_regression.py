@@ -96,10 +96,11 @@ def test_given_frames_stay_on_the_whole_way_and_are_not_counted():
     assert all(torch.equal(state[here], told.z0[here]) for state in states)
 
 
-def test_a_samples_loss_does_not_depend_on_its_neighbours():
+def test_a_samples_loss_depends_on_its_seed_and_not_on_its_neighbours():
     o, b = objective(), clips()
     one = replace(b, video=b.video[1:2], captions=b.captions[1:2], frame_index=b.frame_index[1:2], fps=b.fps[1:2], index=b.index[1:2], source=b.source[1:2])
     torch.testing.assert_close(o.loss(one, SEEDS[1:2]).loss, o.loss(b, SEEDS).loss[1:2], atol=1e-5, rtol=1e-4)
+    assert not torch.equal(o.loss(one, [99], t=torch.ones(1)).loss, o.loss(one, SEEDS[1:2], t=torch.ones(1)).loss)
 
 
 def test_the_model_is_saved_with_the_settings_of_a_student(tmp_path):
