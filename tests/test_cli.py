@@ -163,6 +163,7 @@ def test_unknown_words_are_told_on_the_error_stream(run):
         (["generate", "x", "--model", "model", "--output", "model/card.json/x.mp4"], 1, "card.json is a file"),
         (["replay", "model/card.json"], 1, "no recipe"),
         (["replay", "nowhere.mp4"], 1, "nowhere.mp4"),
+        (["evaluate", "--count", "tow=40"], 1, "Did you mean 'two'?"),
     ],
 )
 def test_mistakes_end_in_one_line_and_leave_nothing(run, arguments, code, says):
@@ -207,10 +208,28 @@ def test_warnings_are_notes_without_lines_of_code(monkeypatch, capsys):
     assert warnings.formatwarning is before
 
 
+def test_an_extra_that_is_not_installed_is_told_in_one_line(monkeypatch, capsys):
+    def lacking(message):
+        def run(**_):
+            raise ImportError(message)
+
+        return lambda name: run
+
+    monkeypatch.setattr("flipbook.cli.command", lacking("curation needs opencv-python-headless. Try pip install 'flipbook[data]'"))
+    with pytest.raises(SystemExit) as stop:
+        main(["curate", "raw-footage"])
+    assert stop.value.code == 1
+    assert capsys.readouterr().err == "error: curation needs opencv-python-headless. Try pip install 'flipbook[data]'\n"
+    monkeypatch.setattr("flipbook.cli.command", lacking("cannot import name 'walk'"))
+    with pytest.raises(ImportError, match="walk"):                          # ours to mend: it keeps its traceback
+        main(["curate", "raw-footage"])
+
+
 def test_help_is_filled_into_the_width_of_the_terminal(run, monkeypatch):
     """A docstring's own line breaks are nobody's business: no line of a paragraph ends early."""
     monkeypatch.setenv("COLUMNS", "200")
     assert "a setting of generation (guidance_scale). Started again with the same words" in run("compare", "--help")[1]
+    assert "A system that starts from an image model trains" in run("systems", "run", "--help")[1]
 
 
 def test_replay_makes_the_same_file_again(run):

@@ -65,6 +65,8 @@ def command(name: str) -> typer.Typer:
 
     run = getattr(importlib.import_module(f"flipbook.cli.{name}"), name)
     if isinstance(run, typer.Typer):  # it has commands of its own
+        for own in run.registered_commands:
+            own.help = paragraphs(own.callback.__doc__ or "")
         return run
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(name, help=paragraphs(run.__doc__ or ""))(run)
@@ -86,6 +88,10 @@ def _run(name: str, arguments: Sequence[str]) -> None:
         command(name)(args=list(arguments), prog_name=f"flipbook {name}")
     except (ValueError, OSError) as error:  # what a user can mend; anything else is ours
         _fail(str(error))
+    except ImportError as error:
+        if "pip install" not in str(error):
+            raise
+        _fail(str(error))  # an extra that is not installed, and the line that brings it
     finally:
         warnings.formatwarning = plain
 

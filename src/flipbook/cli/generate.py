@@ -27,13 +27,13 @@ def generate(
         shown(metavar="I=PATH", help="A picture at frame I, from 0, or from the end at -1. Repeatable."),
     ] = None,
     of_class: Annotated[
-        str | None, shown("--class", help="Of which of the model's classes, by name, for models that were taught some.")
+        str | None, shown("--class", help="For models that were taught classes: the name of one.")
     ] = None,
     motion_seed: Annotated[int | None, shown(help="Another movement of the same content (DIGAN).")] = None,
     num_frames: Annotated[int | None, size(help="Length in frames. Default: the model's own, as for all that follow.")] = None,
     fps: Annotated[float | None, size(help="Frames per second.")] = None,
-    height: Annotated[int | None, size(help="Pixels.")] = None,
-    width: Annotated[int | None, size(help="Pixels.")] = None,
+    height: Annotated[int | None, size(help="Height in pixels.")] = None,
+    width: Annotated[int | None, size(help="Width in pixels.")] = None,
     seed: Annotated[int, made(help="The same seed gives the same video.")] = 0,
     num_videos: Annotated[int, made(help="How many, with seeds counting up.", min=1)] = 1,
     best_of: Annotated[
@@ -52,7 +52,7 @@ def generate(
         ),
     ] = None,
     temperature: Annotated[
-        float | None, made(help="Of drawing codes (VideoGPT): below 1 likely ones become likelier.")
+        float | None, made(help="For drawing codes (VideoGPT): below 1 the likely ones become likelier.")
     ] = None,
     top_k: Annotated[int | None, made(help="Draw only from this many of the likeliest codes (VideoGPT).")] = None,
     dtype: Annotated[str | None, made(help="float32 or bfloat16. Default: what is fast here.")] = None,
