@@ -55,12 +55,7 @@ def replay(
     dtype, compile = settings.pop("dtype", None), settings.pop("compile", False)
     if strange := settings.keys() - {field.name for field in fields(Settings)}:
         raise VideoError(f"the recipe in {path} sets {', '.join(strange)}: another version of flipbook made it.")
-    source = model or recipe["model"]["source"]
-    if source is None:
-        raise ValueError(
-            f"{path} was made from weights in memory, which have no name. Save them and say --model FOLDER."
-        )
-    options = {} if model else recipe["model"].get("options", {})
+    source, options = source_of(recipe, path, model)
     system = from_pretrained(model_folder(source), device=recipe["machine"]["device"], **options)
     ready = prepare(system, dtype=dtype, compile=compile, source=recipe["model"]["source"], options=options)
     threads = torch.get_num_threads()
@@ -72,6 +67,17 @@ def replay(
     same_frames = frames_hash(video.frames) == recipe["frames_sha256"]
     same_file = same_frames and path.is_file() and _written(video, path.suffix) == path.read_bytes()
     return Replay(video, same_frames, same_file, _differences(recipe, ready.record["weights_sha256"]))
+
+
+def source_of(recipe: dict[str, Any], path: Path, model: str | None = None) -> tuple[str, dict[str, Any]]:
+    """Name or folder of the model of a recipe that stands in `path`, or `model` in its place, and how it is read.
+
+    Raises ValueError for a model that has none.
+    """
+    source = model or recipe["model"]["source"]
+    if source is None:
+        raise ValueError(f"{path} was made from weights in memory, which have no name. Save them and say --model FOLDER.")
+    return source, {} if model else recipe["model"].get("options", {})
 
 
 def _differences(recipe: dict[str, Any], weights: str) -> list[str]:

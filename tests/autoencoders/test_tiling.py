@@ -166,6 +166,13 @@ def test_a_chunk_never_leaves_its_sample():
     assert torch.equal(decode_in_chunks(net, z, chunk=2)[0], decode_in_chunks(net, changed, chunk=2)[0])
 
 
+def test_a_small_tile_that_is_asked_for_alone_overlaps_by_half_of_itself():
+    """As the message of a failed decoding asks for: the usual overlap would be wider than such a tile allows."""
+    net, z = tiny(), latents(1, 4, 1, 20, 20)
+    assert torch.equal(tiled_decode(net, z, tile=8), tiled_decode(net, z, tile=8, overlap=4))
+    assert torch.equal(decode_in_chunks(net, z, chunk=1, tile=8), tiled_decode(net, z, tile=8, overlap=4))
+
+
 def test_what_cannot_work_is_refused():
     with pytest.raises(ValueError, match="0 to half a tile"):
         tiled_decode(tiny(), latents(1, 4, 1, 9, 9), tile=8, overlap=5)

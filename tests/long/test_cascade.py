@@ -102,6 +102,19 @@ def test_a_killed_run_goes_on_at_the_unfinished_stage_and_gives_the_same_bits(tm
     assert parts["keys"].denoiser.calls == calls
 
 
+def test_a_stage_whose_clip_is_too_large_to_decode_at_once_is_decoded_in_pieces_to_the_same_bits(tmp_path):
+    class Small(Pixels):
+        def decode(self, z):
+            if z.shape[2] > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().decode(z)
+
+    parts = models()
+    for part in parts.values():
+        part.autoencoder = Small(PixelsConfig(patch=1, scale=1.0))
+    assert torch.equal(run(stages(), tmp_path / "small", parts), run(stages(), tmp_path / "whole", models()))
+
+
 def test_a_stage_that_died_while_writing_leaves_nothing_that_counts(tmp_path, monkeypatch):
     import os
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
@@ -15,7 +16,10 @@ from torch import Tensor
 from flipbook.files.temporary import written_whole
 
 SUFFIX = ".latents.safetensors"
-HOW = "Decode it with flipbook.generate.finish(model.system, {name!r}), with more memory or fewer frames at a time (chunk=1, tile=32)."
+HOW = (
+    "Decode them with `flipbook decode {quoted}`, with more memory or less at a time (--chunk 1 --tile 32); "
+    "in Python with flipbook.generate.finish(model.system, {name!r})."
+)
 
 
 @contextmanager
@@ -31,14 +35,14 @@ def kept_while_decoding(path: Path | None, z: Tensor, recipes: Sequence[dict[str
     try:
         yield
     except BaseException as error:
-        error.add_note(f"The sampled latents are safe in {path}. {HOW.format(name=str(path))}")
+        error.add_note(f"The sampled latents are safe in {path}. {HOW.format(name=str(path), quoted=quote(str(path)))}")
         raise
     path.unlink()
 
 
 def save_latents(path: Path, z: Tensor, recipes: Sequence[dict[str, Any]]) -> None:
     """Latents (B, C, T, h, w) and one recipe per sample in one file, whole or not at all."""
-    metadata = {"format": "pt", "recipes": json.dumps(list(recipes)), "how": HOW.format(name=path.name)}
+    metadata = {"format": "pt", "recipes": json.dumps(list(recipes)), "how": HOW.format(name=path.name, quoted=quote(path.name))}
     with written_whole(path) as temporary:
         save_file({"z": z.detach().cpu().contiguous()}, temporary, metadata=metadata)
 

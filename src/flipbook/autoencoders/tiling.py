@@ -27,21 +27,24 @@ from torch import Tensor
 
 from flipbook.systems.base import Autoencoder
 
+OVERLAP = 24
+"""Cells that neighbouring tiles have in common unless told otherwise; half a tile where that is less."""
+
 
 class OutOfMemory(MemoryError):
     """Not even one frame fits: the message says what to try."""
 
 
-def tiled_decode(autoencoder: Autoencoder, z: Tensor, *, tile: int = 64, overlap: int = 24) -> Tensor:
-    """Frames (B, 3, T, H, W) from latents (B, C, T, h, w), tile by tile. tile, overlap: in cells, on both axes.
+def tiled_decode(autoencoder: Autoencoder, z: Tensor, *, tile: int = 64, overlap: int | None = None) -> Tensor:
+    """Frames (B, 3, T, H, W) from latents (B, C, T, h, w), tile by tile. tile, overlap: in cells, on both axes; None: `OVERLAP`.
 
     Raises ValueError unless 0 <= overlap <= tile / 2.
     """
     return _tiled(autoencoder.decode, z, tile, overlap, cell_in=1, cell_out=autoencoder.stride)
 
 
-def tiled_encode(autoencoder: Autoencoder, x: Tensor, *, tile: int = 64, overlap: int = 24) -> Tensor:
-    """Latents (B, C, T, h, w) from frames (B, 3, T, H, W), tile by tile. tile, overlap: in cells, on both axes.
+def tiled_encode(autoencoder: Autoencoder, x: Tensor, *, tile: int = 64, overlap: int | None = None) -> Tensor:
+    """Latents (B, C, T, h, w) from frames (B, 3, T, H, W), tile by tile. tile, overlap: in cells, on both axes; None: `OVERLAP`.
 
     Raises ValueError unless 0 <= overlap <= tile / 2, and for sides that the stride does not divide.
     """
@@ -52,7 +55,7 @@ def tiled_encode(autoencoder: Autoencoder, x: Tensor, *, tile: int = 64, overlap
     return _tiled(autoencoder.encode, x, tile, overlap, cell_in=stride, cell_out=1)
 
 
-def decode_in_chunks(autoencoder: Autoencoder, z: Tensor, *, chunk: int | None = None, tile: int | None = None, overlap: int = 24) -> Tensor:
+def decode_in_chunks(autoencoder: Autoencoder, z: Tensor, *, chunk: int | None = None, tile: int | None = None, overlap: int | None = None) -> Tensor:
     """Frames (B, 3, T, H, W) from latents (B, C, T, h, w), as many at a time as fit in memory.
 
     Starts with everything at once; when memory runs out goes on sample by sample, then with half as many frames, and so on.
@@ -156,8 +159,9 @@ def _attempt(decode: Callable[[Tensor], Tensor], z: Tensor) -> Tensor | None:
     return None
 
 
-def _tiled(run: Callable[[Tensor], Tensor], x: Tensor, tile: int, overlap: int, *, cell_in: int, cell_out: int) -> Tensor:
+def _tiled(run: Callable[[Tensor], Tensor], x: Tensor, tile: int, overlap: int | None, *, cell_in: int, cell_out: int) -> Tensor:
     """Run on overlapping tiles and blend. A cell is `cell_in` wide in x and `cell_out` in the result."""
+    overlap = min(OVERLAP, tile // 2) if overlap is None else overlap
     if tile < 1 or not 0 <= overlap <= tile / 2:
         raise ValueError(f"tile={tile}, overlap={overlap} cells: an overlap is 0 to half a tile. Try tile=64, overlap=24.")
     rows, columns = (_axis(n // cell_in, tile, overlap, cell_out) for n in x.shape[-2:])

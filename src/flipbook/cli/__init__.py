@@ -23,6 +23,7 @@ COMMANDS = {
     "restore": "Mend a video without a network: denoise, deflicker, interpolate and more.",
     "world": "Write procedural clips with captions and the truth about them.",
     "info": "Say what a model folder or a video holds.",
+    "decode": "Go on from what a video's failed decoding left behind.",
     "replay": "Make a video again from the recipe inside its file, and compare.",
     "doctor": "Say what is installed, what is fast here, what is missing.",
 }
@@ -86,8 +87,8 @@ def _run(name: str, arguments: Sequence[str]) -> None:
     plain, warnings.formatwarning = warnings.formatwarning, lambda message, *_: f"note: {message}\n"  # no line of ours beside it
     try:
         command(name)(args=list(arguments), prog_name=f"flipbook {name}")
-    except (ValueError, OSError) as error:  # what a user can mend; anything else is ours
-        _fail(str(error))
+    except (ValueError, OSError, MemoryError) as error:  # what a user can mend; anything else is ours
+        _fail("\n".join([str(error) or "memory ran out. Try a smaller height and width, or fewer frames.", *getattr(error, "__notes__", [])]))
     except ImportError as error:
         if "pip install" not in str(error):
             raise

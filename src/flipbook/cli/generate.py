@@ -97,7 +97,8 @@ def generate(
 ) -> None:
     """Make a video from a sentence, from pictures, or from both.
 
-    Writes the video with its contact sheet and its recipe, and overwrites nothing.
+    Writes the video with its contact sheet and its recipe, and overwrites nothing. Should decoding fail, what was sampled is on disk, and
+    flipbook decode goes on from it.
 
     flipbook generate "a small star spins" --first-frame star.png --frames 8=middle.png
     """
@@ -114,7 +115,7 @@ def generate(
 
     import warnings
 
-    from flipbook.cli.output import output_path, progress_bar, sheet_path, slug
+    from flipbook.cli.output import output_path, progress_bar, slug, write_video
     from flipbook.files.write import check_writable
     from flipbook.model import UnknownWords, UnreadWords, load
 
@@ -124,13 +125,14 @@ def generate(
         from flipbook.cli import EXAMPLE
 
         raise ValueError(f"nothing was asked for. Try {EXAMPLE}")
-    check_writable(output_path(output, slug(prompt), 1, seed), num_frames or loaded.system.defaults["num_frames"])
+    first = output_path(output, slug(prompt), 1, seed)
+    check_writable(first, num_frames or loaded.system.defaults["num_frames"])
     conditions = [*(asked or [Text()]), *drawn]                            # what reads no sentence may be asked for nothing
     with progress_bar("generating", show=not json) as progress, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UnknownWords)
         warnings.simplefilter("always", UnreadWords)
         if not stream:
-            videos: list[Any] = loaded.generate([conditions], **settings, progress=progress)  # type: ignore[assignment]
+            videos: list[Any] = loaded.generate([conditions], **settings, progress=progress, keep_latents=first.with_suffix(""))  # type: ignore[assignment]
         else:
             if settings.pop("num_videos") > 1:
                 raise ValueError(f"--num-videos {num_videos} with --stream: one video is watched at a time. Try another --seed for another one.")
@@ -149,13 +151,10 @@ def generate(
     written = []
     for video in videos:
         path = output_path(output, slug(prompt), num_videos, video.recipe["seed"])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        video.write(path)
-        sheet = video.write_sheet(sheet_path(path), title=prompt or None)
-        written.append({"path": str(path), "sheet": str(sheet), "seed": video.recipe["seed"], "unknown_words": unknown})
+        one, line = write_video(video, path, prompt or None)
+        written.append(one | {"unknown_words": unknown})
         if not json:
-            shape = f"{len(video)} frames of {video.height}x{video.width} at {video.fps:g} fps"
-            typer.echo(f"{path}  ({shape}, sheet {sheet.name})")
+            typer.echo(line)
     if json:
         from json import dumps
 

@@ -9,6 +9,10 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flipbook.video import Video
 
 
 def slug(text: str, length: int = 60) -> str:
@@ -43,6 +47,15 @@ def output_path(output: str | Path | None, name: str, num_videos: int, seed: int
     if output is None or path.is_dir() or str(output).endswith(("/", os.sep)):
         return free_path(path / f"{name}-{seed}.mp4")
     return free_path(path if num_videos == 1 else path.with_name(f"{path.stem}-{seed}{path.suffix}"))
+
+
+def write_video(video: Video, path: Path, title: str | None) -> tuple[dict[str, Any], str]:
+    """Write a video and its contact sheet. Returns what was written where, and the same as a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    video.write(path)
+    sheet = video.write_sheet(sheet_path(path), title=title)
+    line = f"{path}  ({len(video)} frames of {video.height}x{video.width} at {video.fps:g} fps, sheet {sheet.name})"
+    return {"path": str(path), "sheet": str(sheet), "seed": (video.recipe or {})["seed"]}, line
 
 
 @contextmanager

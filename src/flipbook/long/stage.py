@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flipbook.autoencoders.tiling import decode_in_chunks
 from flipbook.conditions import Request, Size, branches, empty_inputs
 from flipbook.guidance import guide, remembered
 from flipbook.nn.doors import Doors
@@ -85,7 +86,7 @@ def sample_stage(
     )  # fmt: skip
     if system.steer is not None:
         z = torch.where(inputs.is_given[:, None, :, None, None], inputs.given, z)
-    return system.autoencoder.decode(z).float()
+    return decode_in_chunks(system.autoencoder, z).float()
 
 
 def levels_with_given(level: float, spacing: Spacing = uniform) -> Callable[..., Tensor]:
