@@ -115,10 +115,11 @@ class Model:
         words = list(dict.fromkeys(word for sentence in sentences for word in encoder.unknown_words(sentence)))
         if words:
             warnings.warn(UnknownWords(words), stacklevel=3)
-        limit = getattr(encoder, "max_words", None)
-        for sentence in dict.fromkeys(sentences) if limit else ():
+        if not hasattr(encoder, "unread_words"):                           # those of public models cut by tokens, and do not say where
+            return
+        for sentence in dict.fromkeys(sentences):
             if unread := encoder.unread_words(sentence):
-                warnings.warn(UnreadWords(unread, limit), stacklevel=3)
+                warnings.warn(UnreadWords(unread, encoder.max_words), stacklevel=3)
 
 
 def load(
