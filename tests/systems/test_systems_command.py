@@ -54,6 +54,9 @@ def test_show_explains_a_system_and_prints_its_citation(capsys):
         assert " ".join(sentence.split()) in squeezed
     for stage in module_of("videoldm").STAGES:
         assert stage.name in out
+    assert "no reference has this network whole" in squeezed
+    assert "objective: {stage: NAME}" in out
+    assert "of 1e-04" in printed(capsys, "show", "show1")[1]                 # its pixel networks have a class to be held to
 
 
 def test_sizes_are_those_of_the_published_network():

@@ -61,7 +61,8 @@ def show(
     for title, table in _tables(facts):
         out.print(f"[bold]{title}[/bold]")
         out.print(table)
-    out.print(f"[bold]Parity[/bold]: {parity_in_words(facts['parity'])}\n[bold]Demonstration[/bold]: {demo_in_words(facts['demo'])}\n")
+    near = parity_in_words(facts["parity"]) if facts["parity"] else "no reference has this network whole; its parts are held to theirs in tests/"
+    out.print(f"[bold]Parity[/bold]: {near}\n[bold]Demonstration[/bold]: {demo_in_words(facts['demo'])}\n")
     if facts["citation"]:
         out.print("[bold]Citation[/bold]")
         typer.echo(facts["citation"])
