@@ -29,6 +29,29 @@ def test_gradients_take_the_plain_way(monkeypatch):
     assert layer.weight.grad.abs().sum() > 0
 
 
+def test_two_layers_with_their_activation_are_three_plain_ones_by_the_same_names():
+    torch.manual_seed(0)
+    ours, x = fused.GELULayers(16, 24), torch.randn(2, 5, 16)
+    plain = nn.Sequential(nn.Linear(16, 24), nn.GELU(approximate="tanh"), nn.Linear(24, 16))
+    plain.load_state_dict(ours.state_dict())
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x), plain(x), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours(x), plain(x), atol=1e-6, rtol=1e-5)
+
+
+def test_a_layer_that_is_more_than_linear_is_called_as_it_is(monkeypatch):
+    """Its own forward may add to the product, as an adapter's does."""
+
+    class More(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) + 1.0
+
+    layer, x = More(4, 4), torch.randn(2, 4)
+    with torch.no_grad():
+        torch.testing.assert_close(fused.linear_gelu(layer, x), F.gelu(layer(x), approximate="tanh"))
+        assert (fused.linear_gelu(layer, x) - F.gelu(F.linear(x, layer.weight, layer.bias), approximate="tanh")).abs().max() > 0.1
+
+
 def test_without_the_kernel_nothing_changes(monkeypatch):
     layer, x = nn.Linear(4, 4), torch.randn(2, 4)
     with torch.no_grad():

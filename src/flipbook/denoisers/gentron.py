@@ -29,6 +29,7 @@ from flipbook.nn.dit_ends import (
 )
 from flipbook.nn.doors import Doors
 from flipbook.nn.embed import TimeEmbedding, zero_
+from flipbook.nn.fused import GELULayers
 from flipbook.nn.patches import PatchEmbed
 from flipbook.nn.positions import grid_sincos
 from flipbook.nn.rope_pairs import frame_pairs
@@ -128,7 +129,7 @@ class Block(nn.Module):
         self.attention = PatternAttention(c.dim, c.num_heads, "spatial")
         self.cross = TextAttention(c.dim, c.num_heads)
         self.along_time = PatternAttention(c.dim, c.num_heads, "temporal") if c.temporal else None
-        self.mlp = nn.Sequential(nn.Linear(c.dim, c.mlp_dim), nn.GELU(approximate="tanh"), nn.Linear(c.mlp_dim, c.dim))
+        self.mlp = GELULayers(c.dim, c.mlp_dim)
 
     def start(self) -> None:
         """The weights of birth: the identity."""

@@ -30,6 +30,7 @@ from flipbook.nn.dit_ends import (
 )
 from flipbook.nn.doors import Doors
 from flipbook.nn.embed import TimeEmbedding, zero_
+from flipbook.nn.fused import GELULayers
 from flipbook.nn.inserts.micro_conditioning import Scalars, VectorEmbedding
 from flipbook.nn.patches import PatchEmbed
 from flipbook.nn.positions import LearnedPlaces, interpolated
@@ -165,7 +166,7 @@ class Block(nn.Module):
         self.down, self.up = nn.Linear(c.dim, c.rank, bias=False), nn.Linear(c.rank, 6 * c.dim, bias=False)
         self.attention = PatternAttention(c.dim, c.num_heads, window, qk_norm=True, eps=c.eps)
         self.cross = TextAttention(c.dim, c.num_heads) if self.within_frames else None
-        self.mlp = nn.Sequential(nn.Linear(c.dim, c.mlp_dim), nn.GELU(approximate="tanh"), nn.Linear(c.mlp_dim, c.dim))
+        self.mlp = GELULayers(c.dim, c.mlp_dim)
 
     def start(self) -> None:
         """The weights of birth: the shared modulation alone; the text joins gradually."""

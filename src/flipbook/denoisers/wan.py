@@ -22,7 +22,7 @@ from flipbook.nn.dit_block import modulated
 from flipbook.nn.dit_ends import Head, check_call, text_rows, xavier_
 from flipbook.nn.doors import Doors
 from flipbook.nn.embed import RMSNorm, TimeEmbedding
-from flipbook.nn.fused import linear_gelu
+from flipbook.nn.fused import GELULayers
 from flipbook.nn.patches import PatchEmbed
 from flipbook.nn.rope_pairs import rotary_pairs, rotate_pairs
 from flipbook.nn.rows import collapsed, log_counts
@@ -156,7 +156,7 @@ class Block(nn.Module):
         self.attention = SelfAttention(dim, config.num_heads, config.eps)
         self.norm_cross = nn.LayerNorm(dim, eps=config.eps) if config.norm_before_text else nn.Identity()
         self.cross = CrossAttention(dim, config.num_heads, config.eps, pictures=config.picture_dim is not None)
-        self.mlp = nn.Sequential(nn.Linear(dim, config.mlp_dim), nn.GELU(approximate="tanh"), nn.Linear(config.mlp_dim, dim))
+        self.mlp = GELULayers(dim, config.mlp_dim)
 
     def forward(
         self,
@@ -171,8 +171,7 @@ class Block(nn.Module):
         shift1, scale1, gate1, shift2, scale2, gate2 = (modulation + self.table[:, None]).unbind(2)     # (B, 1 or T, 1, D) each
         x = torch.addcmul(x, gate1, self.attention(modulated(x, shift1, scale1, self.eps), turns, frame_attends))
         x = x + self.cross(self.norm_cross(x), text, text_bias, picture)
-        hidden = linear_gelu(self.mlp[0], modulated(x, shift2, scale2, self.eps))           # type: ignore[arg-type]
-        return torch.addcmul(x, gate2, self.mlp[2](hidden))
+        return torch.addcmul(x, gate2, self.mlp(modulated(x, shift2, scale2, self.eps)))
 
 
 class SelfAttention(nn.Module):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from flipbook.nn.attention import AnyPattern, attend, softmax_attention
 from flipbook.nn.embed import RMSNorm, zero_
+from flipbook.nn.fused import GELULayers
 from flipbook.nn.rope_pairs import rotate_pairs
 
 KeysValues = tuple[Tensor, Tensor]
@@ -90,7 +91,7 @@ class Block(nn.Module):
         self.eps = eps
         self.attention = nn.ModuleList(PatternAttention(dim, num_heads, pattern, qk_norm=qk_norm, eps=eps) for pattern in patterns)
         self.cross = TextAttention(dim, num_heads) if text else None
-        self.mlp = nn.Sequential(nn.Linear(dim, mlp_dim), nn.GELU(approximate="tanh"), nn.Linear(mlp_dim, dim))
+        self.mlp = GELULayers(dim, mlp_dim)
         self.rows = 3 * (len(patterns) + 1)
         self.modulation = nn.Linear(dim, self.rows * dim) if own else None
         self.table = None if own else nn.Parameter(torch.randn(self.rows, dim) / dim**0.5)
