@@ -68,7 +68,8 @@ VIDEOGPT = {
 def test_what_all_of_a_batch_shows_is_learned_by_two_processes_as_by_one(tmp_path, thumb, objective):
     """A codebook's first vectors, averages and restarts, and a latent normaliser, are those of the whole batch, not of a share."""
     begin = {"system": "videogpt", "system_config": VIDEOGPT} if objective == "quantising" else {"init": str(thumb)}
-    recipe = lambda name: parse_recipe({**QUICK, **begin, "output": str(tmp_path / name), "objective": objective, "num_frames": 4})
+    how = {"name": objective} | ({"statistics": 0.5} if objective == "autoencoding" else {})
+    recipe = lambda name: parse_recipe({**QUICK, **begin, "output": str(tmp_path / name), "objective": how, "num_frames": 4})
     train(recipe("one"))
     train_together(recipe("two"), 2)
     assert apart(tmp_path / "one", tmp_path / "two") < TOLERANCE

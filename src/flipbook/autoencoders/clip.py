@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from flipbook.autoencoders.kl import check_sides, in_own_dtype
 from flipbook.autoencoders.packing import Box, box_ends, check_box, halvings
-from flipbook.nn.inflate import SplitConv3d
+from flipbook.nn.inflate import Padding, SplitConv3d
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class ClipAutoencoderConfig:
     dim: int = 32
     blocks: int = 1
     groups: int = 32
-    padding: str = "replicate"
+    padding: Padding = "replicate"
     split: bool = False
     latent_mean: tuple[float, ...] = ()
     latent_std: tuple[float, ...] = ()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 Where = Literal["centre", "mean", "last"]
+Padding = Literal["zeros", "reflect", "replicate", "circular"]
 Box = tuple[int, int, int]
 
 
@@ -49,8 +50,9 @@ class SplitConv3d(nn.Sequential):
     """
 
     def __init__(
-        self, dim_in: int, dim: int, kernel: Box, stride: Box = (1, 1, 1), padding: Box = (0, 0, 0), *, padding_mode: str = "zeros", width: int | None = None
-    ):
+        self, dim_in: int, dim: int, kernel: Box, stride: Box = (1, 1, 1), padding: Box = (0, 0, 0), *, padding_mode: Padding = "zeros",
+        width: int | None = None,
+    ):  # fmt: skip
         width = width or matched_width(dim_in, dim, kernel)
         (kt, kh, kw), (st, sh, sw), (pt, ph, pw) = kernel, stride, padding
         super().__init__(
