@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from flipbook.machine import cpu_flags
+from flipbook.nn import fused
 
 Run = Callable[[], Any]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -75,9 +77,9 @@ def copy_rate(megabytes: int = 256) -> float:
 
 
 def operations(run: Run) -> int:
-    """Floating-point operations of a run. Attention is counted as its two products (torch counts nothing for the fused CPU kernel)."""
+    """Floating-point operations of a run. Attention and linear layers are counted as their products (torch counts nothing for fused CPU kernels)."""
     counter = FlopCounterMode(display=False)
-    with counter, sdpa_kernel(SDPBackend.MATH):
+    with counter, sdpa_kernel(SDPBackend.MATH), patch.object(fused, "_KERNEL", None):
         run()
     return counter.get_total_flops()
 
