@@ -97,6 +97,14 @@ class Group:
         dist.all_reduce(value, dist.ReduceOp.MAX)
         return int(value)
 
+    def union(self, words: Iterable[str]) -> list[str]:
+        """The words of all processes, in alphabetical order."""
+        found = [list(words)]
+        if self.size > 1:
+            found *= self.size
+            dist.all_gather_object(found, found[self.rank])
+        return sorted({word for one in found for word in one})
+
     def wait(self) -> None:
         """Go on when all processes have come here."""
         if self.size > 1:

@@ -50,6 +50,7 @@ from flipbook.training.plan import (
 from flipbook.training.recipe import Recipe
 from flipbook.training.shown import averaged, shard
 from flipbook.training.validation import Scores, validate
+from flipbook.training.words import taught_words, teach
 
 
 class NonFiniteLoss(RuntimeError):
@@ -76,6 +77,7 @@ class Run:
     seconds: float = 0.0  # on the clock, over all sessions
     meter: dict[str, float] = field(default_factory=dict)  # sums since the last line of the log
     untrained: float | None = None  # validation loss before the first update
+    taught: dict[str, list[str]] = field(default_factory=dict)  # words that text encoders have met, see training/words.py
     scores: Scores | None = None
 
 
@@ -128,7 +130,9 @@ def _train(recipe: Recipe, resume: bool, objective: Objective | None, group: par
 
     def save() -> None:
         nonlocal last_saved, saved_step
-        run.seconds = clock.seconds()
+        run.seconds, run.taught = clock.seconds(), taught_words(model, group)
+        if whole is not None:
+            teach(whole.trainable(), run.taught)
         if group.leads or sharded:
             tensors = {"model": named_tensors(model), "ema": average.tensors(), "optimizer": optimizer.tensors()}
             together = group if sharded else None
@@ -251,6 +255,7 @@ def _resume(recipe: Recipe, run: Run, model: nn.Module, optimizer: Optimizer, av
     optimizer.load(checkpoint.tensors["optimizer"])
     run.step = checkpoint.step
     run.seconds, run.meter, run.untrained = (checkpoint.state[key] for key in ("seconds", "meter", "untrained"))
+    teach(model, checkpoint.state.get("taught", {}))
     before, now = checkpoint.state["recipe"], recipe.model_dump(mode="json")
     return [f"{key}: {before.get(key)!r} -> {now[key]!r}" for key in now if before.get(key) != now[key]]
 

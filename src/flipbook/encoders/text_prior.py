@@ -6,7 +6,7 @@ taught on embeddings of frames, without captions, then follows sentences (Make-A
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -39,12 +39,17 @@ class TextPrior(nn.Module):
 
     def __init__(self, config: TextPriorConfig):
         super().__init__()
-        self.config = c = config
+        self._config = c = config
         self.words = WordEncoder(c.words)
         width = c.words.dim
         self.enter, self.time, self.leave = nn.Linear(c.dim, width), nn.Linear(width, width), nn.Linear(width, c.dim)
         self.blocks = nn.ModuleList(TextBlock(width, c.num_heads) for _ in range(c.depth))
         self.norm = nn.LayerNorm(width)
+
+    @property
+    def config(self) -> TextPriorConfig:
+        """With the words that its encoder has been taught."""
+        return replace(self._config, words=self.words.config)
 
     def forward(self, x: Tensor, t: Tensor, texts: list[str]) -> Tensor:
         """The clean embedding (B, dim) behind a noisy one at levels t (B,): a token behind the words reads all of them."""
@@ -65,11 +70,11 @@ class TextPrior(nn.Module):
     @torch.no_grad()
     def encode(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Sampled embeddings (B, 1, dim), all from one noise; none is dropped: mask of ones."""
-        dim, device = self.config.dim, self.leave.weight.device
+        dim, device = self._config.dim, self.leave.weight.device
         noise = torch.randn(dim, generator=torch.Generator().manual_seed(0)).to(device)
         x = noise.expand(len(texts), -1)[:, :, None, None, None]
         denoise = lambda x, t: self(x[:, :, 0, 0, 0], t[:, 0], texts)[:, :, None, None, None]
-        rows = sample_ddim(denoise, x, Cosine(), noise_levels(self.config.steps, 1))[:, :, 0, 0, 0]
+        rows = sample_ddim(denoise, x, Cosine(), noise_levels(self._config.steps, 1))[:, :, 0, 0, 0]
         return rows[:, None], torch.ones(len(texts), 1, dtype=torch.bool, device=device)
 
     def unknown_words(self, text: str) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,11 @@ from flipbook.nn.attention import softmax_attention
 
 @dataclass(frozen=True, kw_only=True)
 class WordEncoderConfig:
-    """`words` are known from training; any other word falls on one of `num_spare` rows, chosen by its CRC-32."""
+    """`words` have rows of their own; any other word falls on one of `num_spare` rows, chosen by its CRC-32.
+
+    taught: words among those others that training has shown since, in alphabetical order. They change no row, only what is said of a word.
+    Raises ValueError for what is no such word.
+    """
 
     words: tuple[str, ...]
     dim: int = 192
@@ -23,9 +28,16 @@ class WordEncoderConfig:
     num_heads: int = 4
     max_words: int = 48
     num_spare: int = 256
+    taught: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "words", tuple(self.words))
+        if isinstance(self.taught, str):
+            raise ValueError(f"taught={self.taught!r}: it is a list of words. Try [{self.taught!r}].")
+        object.__setattr__(self, "taught", tuple(self.taught))
+        for word in self.taught:
+            if not isinstance(word, str) or split_words(word) != [word] or word in self.words:
+                raise ValueError(f"taught={word!r}: only lower-case words that are not among `words` are taught later. Leave it out.")
 
 
 def split_words(text: str) -> list[str]:
@@ -55,7 +67,13 @@ class WordEncoder(nn.Module):
 
     def unknown_words(self, text: str) -> list[str]:
         """The words of a sentence that training never saw, in order, each once."""
-        return [w for w in dict.fromkeys(split_words(text)) if w not in self.row_of]
+        known = {*self.row_of, *self.config.taught}
+        return [w for w in dict.fromkeys(split_words(text)) if w not in known]
+
+    def teach(self, words: Iterable[str]) -> None:
+        """Note that training has shown these words; `encode` does so itself while the encoder learns."""
+        if new := {*words} - {*self.row_of, *self.config.taught}:
+            self.config = replace(self.config, taught=tuple(sorted({*self.config.taught, *new})))
 
     @property
     def max_words(self) -> int:
@@ -68,6 +86,8 @@ class WordEncoder(nn.Module):
 
     def encode(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Rows (B, L, dim) and mask (B, L), True = a word is there. L is the longest sentence, rounded up to a multiple of 16."""
+        if self.training and torch.is_grad_enabled() and self.embed.weight.requires_grad:
+            self.teach(word for text in texts for word in split_words(text)[: self.max_words])
         rows = [self.tokenise(text) for text in texts]
         length = min(-(-max(map(len, rows)) // 16) * 16, self.config.max_words + 1)
         device = self.position.device
