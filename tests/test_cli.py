@@ -102,6 +102,26 @@ def test_generate_overwrites_nothing(run):
     ]
 
 
+@pytest.mark.parametrize(("sampler", "threshold", "noted"), [("euler_ancestral", "0.2", True), ("euler_ancestral", "0", False), ("euler", "0.2", False)])
+def test_a_step_cache_that_has_nothing_to_skip_is_noted_with_what_to_try(run, sampler, threshold, noted):
+    code, _, err = run("generate", "a red circle", "--model", "model", "--sampler", sampler, "--step-cache", threshold)
+    note = "note: step_cache hardly skips anything with sampler=euler_ancestral, which puts noise between its steps: try sampler=euler.\n"
+    assert (code, err) == (0, note if noted else "")
+
+
+def test_a_large_request_is_told_its_forecast_and_one_that_does_not_fit_is_refused(run, monkeypatch):
+    from flipbook import machine
+
+    monkeypatch.setattr(machine, "free_memory", lambda device="cpu": 2**22)
+    code, out, err = run("generate", "a red circle", "--model", "model", "--height", "96", "--width", "96")
+    assert (code, err.startswith("note: this takes about "), err.endswith("of memory beside the weights; 4 MiB are free.\n")) == (0, True, True)
+    code, out, err = run("generate", "a red circle", "--model", "model", "--width", "100000", "--output", "wide.mp4")
+    assert (code, out) != (0, "")
+    assert "width=100000" in err
+    assert "4 MiB are free. Try height=" in err
+    assert not list(Path().glob("wide*"))
+
+
 def test_generate_passes_every_setting_on(run):
     code, out, err = run(
         "generate", "a red circle", "--model", "model", "--num-frames", "3", "--fps", "12", "--height", "48",

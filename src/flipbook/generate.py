@@ -15,6 +15,7 @@ from torch import Tensor
 from flipbook.autoencoders.rescue import SUFFIX, kept_while_decoding, read_latents
 from flipbook.autoencoders.tiling import decode_in_chunks
 from flipbook.conditions import Condition, Request, as_requests, resolve
+from flipbook.forecast import Forecast, forecast, refuse_what_does_not_fit
 from flipbook.sampling import Prepared, Settings, prepare, recipe, sample_latents, settle
 from flipbook.shapes import tensor_to_pixels
 from flipbook.streaming import stream_latents
@@ -45,6 +46,8 @@ def generate(
     dtype: torch.dtype | str | None = None,
     progress: Progress | None = None,
     keep_latents: str | os.PathLike[str] | None = None,
+    tell: Callable[[Forecast], None] | None = None,
+    anyway: bool = False,
 ) -> list[Video]:
     """Make videos. Settings that are None are the system's own defaults.
 
@@ -62,6 +65,8 @@ def generate(
     dtype:      see `prepare`, which may also be called once for many requests.
     progress:   told (steps done, steps in all).
     keep_latents: a name; while NAME-SEED.latents.safetensors is decoded it stays on disk, and `finish` goes on from it.
+    tell:       told the memory forecast of a request that is not small.
+    anyway:     go on where memory will not do by the forecast, see `flipbook.forecast`.
 
     Returns the videos request by request, each with the recipe that makes it again.
     Raises ValueError for what cannot be made, with the nearest thing that can.
@@ -75,7 +80,14 @@ def generate(
     )  # fmt: skip
     if num_videos < 1 or batch_size < 1:
         raise ValueError(f"num_videos={num_videos}, batch_size={batch_size}: both count from 1.")
-    resolved = [resolve(request, settings.size, ready.system.conditions) for request in as_requests(conditions)]
+    asked = as_requests(conditions)
+    batch_size = min(batch_size, len(asked) * num_videos)
+    told = forecast(ready, asked[0], settings, batch_size, len(asked) * num_videos, latents_of)
+    if told is not None and not anyway:
+        refuse_what_does_not_fit(ready, settings, batch_size, told)
+    if told is not None and tell is not None:
+        tell(told)
+    resolved = [resolve(request, settings.size, ready.system.conditions) for request in asked]
     requests = [request for request in resolved for _ in range(num_videos)]
     seeds = [seed + i for i in range(len(requests))] if isinstance(seed, int) else list(seed)
     if len(seeds) != len(requests):
@@ -93,7 +105,7 @@ def generate(
         kept = None if keep_latents is None else Path(f"{os.fspath(keep_latents)}-{seeds[chunk][0]}{SUFFIX}")
         z = latents_of(ready, requests[chunk], settings, seeds[chunk], on_step=on_step)
         with kept_while_decoding(kept, z, recipes):
-            videos += decoded(ready.system, z, recipes)
+            videos += decoded(ready.system, z, recipes, chunk=None if told is None else told.chunk)
     return videos
 
 

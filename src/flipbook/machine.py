@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import platform
 import sys
+from collections.abc import Iterator
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -57,6 +58,51 @@ def device_named(name: torch.device | str) -> torch.device:
         why = "this torch was built without CUDA" if torch.version.cuda is None and torch.version.hip is None else "torch finds no GPU"
         raise ValueError(f"device={str(name)!r}: {why}. Try 'cpu'; `flipbook doctor` says what is there.")
     return device
+
+
+def free_memory(device: torch.device | str = "cpu", root: Path = Path("/")) -> int | None:
+    """Bytes that can still be had; None where nothing says how many.
+
+    On a GPU what is free there and what torch has and does not use. On a CPU what the kernel calls available, or less where a
+    container's limit (cgroup 1 or 2) leaves less. root: where /proc and /sys are.
+    """
+    import torch
+
+    if torch.device(device).type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    available = _fields(root / "proc/meminfo").get("MemAvailable:")
+    rooms = [*([] if available is None else [1024 * available]), *_container_rooms(root)]
+    return max(0, min(rooms)) if rooms else None
+
+
+def _container_rooms(root: Path) -> Iterator[int]:
+    """What the limit of each control group around this process leaves; cached files that may go count as room."""
+    try:
+        groups = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in groups:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top, limit, used = ("sys/fs/cgroup/memory", "limit_in_bytes", "usage_in_bytes") if controllers else ("sys/fs/cgroup", "max", "current")
+        inside = [part for part in path.split("/") if part]
+        for depth in range(len(inside) + 1):
+            folder = (root / top).joinpath(*inside[:depth])
+            try:
+                room = int((folder / f"memory.{limit}").read_text()) - int((folder / f"memory.{used}").read_text())
+            except (OSError, ValueError):                                   # no such group in this view, or the limit is "max"
+                continue
+            yield room + _fields(folder / "memory.stat").get("total_inactive_file" if controllers else "inactive_file", 0)
+
+
+def _fields(path: Path) -> dict[str, int]:
+    """Name to number of a file of the kernel's; empty where it is not there."""
+    try:
+        rows = [line.split() for line in path.read_text().splitlines()]
+    except OSError:
+        return {}
+    return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
 
 
 def keep_freed_memory() -> bool:

@@ -13,6 +13,7 @@ from flipbook.conditions import Condition, FirstFrame, Text, as_requests, text_o
 from flipbook.generate import generate
 from flipbook.interop.folder import card_hash, from_pretrained, model_folder, save_pretrained, weights_hash
 from flipbook.machine import device_named
+from flipbook.samplers import SAMPLERS, puts_noise
 from flipbook.sampling import Prepared, prepare
 from flipbook.systems.base import System
 from flipbook.video import Video
@@ -37,6 +38,13 @@ class UnreadWords(UserWarning):
     def __init__(self, words: Sequence[str], read: int):
         self.words = list(words)
         super().__init__(f"this model reads {read} words of a sentence: the video will not show the {len(words)} from {words[0]!r} on.")
+
+
+class SkipsLittle(UserWarning):
+    """A step cache together with a sampler that puts fresh noise between its steps: each looks new to the network, and little is skipped."""
+
+    def __init__(self, sampler: str):
+        super().__init__(f"step_cache hardly skips anything with sampler={sampler}, which puts noise between its steps: try sampler=euler.")
 
 
 class Model:
@@ -79,12 +87,13 @@ class Model:
         """One video for a sentence or a list of conditions; a list for several of them, or for `num_videos` above 1.
 
         Settings as in `flipbook.generate.generate`. Warns `UnknownWords` once for words that training never saw, `UnreadWords` for
-        a sentence that is too long.
+        a sentence that is too long, `SkipsLittle` for a step cache that has nothing to skip.
         """
         requests = as_requests(conditions)
         self._warn_of_lost_words(
             [text for request in requests for text in (text_of(request).prompt, text_of(request).negative_prompt)]
         )
+        self._warn_of_restless_steps(settings)
         videos = generate(self._ready(dtype), requests, **settings)
         single = _is_one(conditions) and settings.get("num_videos", 1) == 1
         return videos[0] if single else videos
@@ -101,6 +110,7 @@ class Model:
         causal(self.system)                                                 # refused before weights are cast
         for request in as_requests(conditions):
             self._warn_of_lost_words([text_of(request).prompt, text_of(request).negative_prompt])
+        self._warn_of_restless_steps(settings)
         return stream(self._ready(dtype), conditions, **settings)
 
     def _ready(self, dtype: torch.dtype | str | None) -> Prepared:
@@ -120,6 +130,11 @@ class Model:
         for sentence in dict.fromkeys(sentences):
             if unread := encoder.unread_words(sentence):
                 warnings.warn(UnreadWords(unread, encoder.max_words), stacklevel=3)
+
+    def _warn_of_restless_steps(self, settings: Mapping[str, Any]) -> None:
+        sampler = settings.get("sampler") or self.system.defaults.get("sampler")
+        if settings.get("step_cache") and sampler in SAMPLERS and puts_noise(sampler, self.system.sampler_options.get(sampler)):
+            warnings.warn(SkipsLittle(sampler), stacklevel=3)
 
 
 def load(

@@ -22,7 +22,7 @@ from flipbook.process import (
     pyramid_levels,
 )
 from flipbook.process.spacing import karras, trailing
-from flipbook.samplers import SAMPLERS, sample_ddim, sample_dpmpp_2m_sde, sample_euler, sample_unipc
+from flipbook.samplers import SAMPLERS, puts_noise, sample_ddim, sample_dpmpp_2m_sde, sample_euler, sample_unipc
 from flipbook.samplers import __all__ as public_names
 
 SHAPE = (2, 4, 2, 2)
@@ -309,4 +309,17 @@ def test_gradients_flow_through_a_trajectory():
 
 
 def test_public_names_are_the_registry():
-    assert sorted(public_names) == sorted(["SAMPLERS", *(f.__name__ for f in SAMPLERS.values())])
+    assert sorted(public_names) == sorted(["SAMPLERS", "puts_noise", *(f.__name__ for f in SAMPLERS.values())])
+
+
+@pytest.mark.parametrize(("name", "options"), [*((name, {}) for name in SAMPLERS), ("ddim", {"eta": 1.0}), ("euler_ancestral", {"eta": 0.0})])
+def test_samplers_that_put_noise_between_their_steps_are_known(name, options):
+    asked = []
+
+    def noise():
+        asked.append(1)
+        return torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(len(asked)))
+
+    path = RectifiedFlow()
+    SAMPLERS[name](well_apart(path).denoise, noise(), path, noise_levels(4, 2), noise=noise, **options)
+    assert puts_noise(name, options) == (len(asked) > 1)

@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from flipbook.conditions import Condition
+    from flipbook.forecast import Forecast
 
 shown, size, made, chosen, put = (
     partial(typer.Option, rich_help_panel=title)
@@ -60,6 +61,7 @@ def generate(
     compile: Annotated[
         bool, made("--compile", help="Compile first: slow to start, faster for each video.")
     ] = False,
+    anyway: Annotated[bool, made("--anyway", help="Go on where memory will not do by the forecast.")] = False,
     model: Annotated[
         str,
         chosen(help="A shipped model's name, a model folder (ours or a public pipeline's), a file, or a hub id."),
@@ -117,7 +119,7 @@ def generate(
 
     from flipbook.cli.output import output_path, progress_bar, slug, write_video
     from flipbook.files.write import check_writable
-    from flipbook.model import UnknownWords, UnreadWords, load
+    from flipbook.model import SkipsLittle, UnknownWords, UnreadWords, load
 
     public = {"motion_adapter": motion_adapter, "like": like, "inserts": inserts, "beside": beside, "variant": variant}
     loaded = load(model, device=device, compile=compile, **public)
@@ -129,10 +131,11 @@ def generate(
     check_writable(first, num_frames or loaded.system.defaults["num_frames"])
     conditions = [*(asked or [Text()]), *drawn]                            # what reads no sentence may be asked for nothing
     with progress_bar("generating", show=not json) as progress, warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UnknownWords)
-        warnings.simplefilter("always", UnreadWords)
+        for note in (SkipsLittle, UnknownWords, UnreadWords):
+            warnings.simplefilter("always", note)
         if not stream:
-            videos: list[Any] = loaded.generate([conditions], **settings, progress=progress, keep_latents=first.with_suffix(""))  # type: ignore[assignment]
+            told = {"progress": progress, "keep_latents": first.with_suffix(""), "tell": _tell_forecast, "anyway": anyway}
+            videos: list[Any] = loaded.generate([conditions], **settings, **told)  # type: ignore[assignment]
         else:
             if settings.pop("num_videos") > 1:
                 raise ValueError(f"--num-videos {num_videos} with --stream: one video is watched at a time. Try another --seed for another one.")
@@ -159,6 +162,11 @@ def generate(
         from json import dumps
 
         typer.echo(dumps(written, indent=1))
+
+
+def _tell_forecast(told: Forecast) -> None:
+    if told.peak > told.free / 4:
+        typer.echo(f"note: {told}.", err=True)
 
 
 def _tell_stream(made: dict[str, Any], json: bool) -> None:

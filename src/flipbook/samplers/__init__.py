@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -25,8 +27,16 @@ SAMPLERS: dict[str, Callable[..., Tensor]] = {
     "unipc": sample_unipc,
 }
 
+
+def puts_noise(name: str, options: Mapping[str, Any] | None = None) -> bool:
+    """Whether the sampler of that name puts fresh noise between its steps. options: what it is called with besides (`System.sampler_options`)."""
+    eta = inspect.signature(SAMPLERS[name]).parameters.get("eta")
+    return name == "ddpm" or (eta is not None and (options or {}).get("eta", eta.default) > 0)
+
+
 __all__ = [
     "SAMPLERS",
+    "puts_noise",
     "sample_ddim",
     "sample_ddpm",
     "sample_dpmpp_2m",
