@@ -35,6 +35,7 @@ CARD = Card(
         "text to video of versions 1 (arXiv:2310.19512) and 2, told the frame rate", "the scale on x0", "version 2's two stages, frozen groups and all",
         "image to video: rows of the picture beside those of the text, with keys and values of their own", "the authors' checkpoints, read and written",
     ),
+    leaves_out=("the training stages of version 1 and of its image-to-video model", "the clips and images that all were trained on"),
     citation="""@inproceedings{chen2024videocrafter2,
   title={VideoCrafter2: Overcoming Data Limitations for High-Quality Video Diffusion Models},
   author={Chen, Haoxin and Zhang, Yong and Cun, Xiaodong and Xia, Menghan and Wang, Xintao and Weng, Chao and Shan, Ying},
