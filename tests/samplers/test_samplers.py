@@ -321,5 +321,5 @@ def test_samplers_that_put_noise_between_their_steps_are_known(name, options):
         return torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(len(asked)))
 
     path = RectifiedFlow()
-    SAMPLERS[name](well_apart(path).denoise, noise(), path, noise_levels(4, 2), noise=noise, **options)
+    SAMPLERS[name](well_apart(path).denoise, noise(), path, noise_levels(4, SHAPE[1]), noise=noise, **options)
     assert puts_noise(name, options) == (len(asked) > 1)

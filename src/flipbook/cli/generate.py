@@ -134,7 +134,7 @@ def generate(
         for note in (SkipsLittle, UnknownWords, UnreadWords):
             warnings.simplefilter("always", note)
         if not stream:
-            told = {"progress": progress, "keep_latents": first.with_suffix(""), "tell": _tell_forecast, "anyway": anyway}
+            told: dict[str, Any] = {"progress": progress, "keep_latents": first.with_suffix(""), "tell": _tell_forecast, "anyway": anyway}
             videos: list[Any] = loaded.generate([conditions], **settings, **told)  # type: ignore[assignment]
         else:
             if settings.pop("num_videos") > 1:
