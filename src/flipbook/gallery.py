@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from flipbook.systems import SYSTEMS
 from flipbook.systems.demo import SENTENCES
 from flipbook.systems.describe import DEMOS, module_of
 
@@ -48,7 +49,7 @@ def page_text(told: Mapping[str, Any]) -> str:
     return "\n".join([
         "# Gallery",
         "",
-        "Every published system, trained on the procedural world by its own stages at demonstration size: clips of 32 x 32 pixels, told by",
+        "Published systems, trained on the procedural world by their own stages at demonstration size: clips of 32 x 32 pixels, told by",
         f"{len(SENTENCES)} sentences (colours red, green, blue, yellow; circle, square; moves right, moves left, falls; black or gray). Nothing is chosen:",
         "the first seeds are shown. All predict v on their own noise paths, whatever their papers predict, since an eps network needs more than minutes.",
         "These are sketches of what each method does, and no rivals to the papers.",
@@ -58,6 +59,7 @@ def page_text(told: Mapping[str, Any]) -> str:
         "Colour, shape and motion: share of the measured clips in which the truth reader finds what the sentence asks for. Steady: one object in nearly all",
         "frames. Flicker: grey levels by which a quarter of the picture brightens and darkens in turn. `stable-diffusion` is the baseline of all that",
         "start from it: the same image model, frame by frame.",
+        *without_picture(told),
         "",
         "| system | training | colour | shape | motion | steady | flicker |",
         "|---|---|---|---|---|---|---|",
@@ -65,6 +67,12 @@ def page_text(told: Mapping[str, Any]) -> str:
         "",
         *(line for name, facts in told["systems"].items() for line in section(name, facts)),
     ]).rstrip("\n") + "\n"  # fmt: skip
+
+
+def without_picture(told: Mapping[str, Any]) -> list[str]:
+    """A paragraph that names the systems which have a demonstration and were not run; nothing where all were."""
+    missing = [f"`{name}`" for name in SYSTEMS if name not in told["systems"] and hasattr(module_of(name), "DEMO")]
+    return ["", f"Not on this page: {', '.join(missing)}. Systems that work on pixels, and those of several networks, need more than minutes."] if missing else []
 
 
 def table_row(name: str, facts: Mapping[str, Any]) -> str:
