@@ -72,7 +72,7 @@ def page_text(told: Mapping[str, Any]) -> str:
 def without_picture(told: Mapping[str, Any]) -> list[str]:
     """A paragraph that names the systems which have a demonstration and were not run; nothing where all were."""
     missing = [f"`{name}`" for name in SYSTEMS if name not in told["systems"] and hasattr(module_of(name), "DEMO")]
-    return ["", f"Not on this page: {', '.join(missing)}. Systems that work on pixels, and those of several networks, need more than minutes."] if missing else []
+    return ["", f"Not on this page: {', '.join(missing)}. Systems that work on pixels or have several networks need more than minutes."] if missing else []
 
 
 def table_row(name: str, facts: Mapping[str, Any]) -> str:
