@@ -8,15 +8,13 @@ per prompt by `prepare`, as in every sampling loop; the peer makes them at each 
 
 from __future__ import annotations
 
-import argparse
 import sys
 import warnings
-from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
-from race import DTYPES, draw, facts, randomise
+from race import draw, facts, options, randomise
 from tables import replace_table
 from torch import Tensor
 from wan import HEAD, Work, compare, copied
@@ -56,11 +54,7 @@ def denoiser() -> Work:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--dtype", nargs="*", default=list(DTYPES), choices=list(DTYPES))
-    parser.add_argument("--markdown", type=Path, help="write the table into this page, in the place of the last one")
-    asked = parser.parse_args()
+    asked = options(__doc__).parse_args()
     warnings.simplefilter("ignore")
     diffusers.logging.set_verbosity_error()
     told = facts(f"diffusers {diffusers.__version__}", "eager")

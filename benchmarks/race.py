@@ -8,11 +8,13 @@ over the rate of a large matrix product, measured in the same minute.
 
 from __future__ import annotations
 
+import argparse
 import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -112,6 +114,15 @@ MEASURED = (
     "ours, ms", "peer, ms", "times as fast (quartiles)", "bound", "GFLOP", "products, GFLOP/s", "share of the floor, ours / peer",
     "difference from the peer in float32, ours / peer",
 )  # fmt: skip
+
+
+def options(about: str | None) -> argparse.ArgumentParser:
+    """The command line that all races have; each adds what it alone asks."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--dtype", nargs="*", default=list(DTYPES), choices=list(DTYPES))
+    parser.add_argument("--markdown", type=Path, help="write each table into this page, in the place of the last one")
+    return parser
 
 
 def head(*names: str) -> tuple[str, str]:

@@ -10,18 +10,16 @@ peer's class and copied by the key maps of `interop/keys`. A loop is DDIM with g
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
-from race import DTYPES, difference, draw, facts, head, operations, product_rate, race, randomise, row
+from race import DTYPES, difference, draw, facts, head, operations, options, product_rate, race, randomise, row
 from tables import replace_table
 from torch import Tensor
 
@@ -160,14 +158,11 @@ HEAD = head("network", "work", "dtype", "mode")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser = options(__doc__)
     parser.add_argument("--only", nargs="*", default=["animatediff", "modelscope", "svd"], choices=["animatediff", "modelscope", "svd"])
     parser.add_argument("--work", nargs="*", default=["forward", "loop"], choices=["forward", "loop"])
-    parser.add_argument("--dtype", nargs="*", default=list(DTYPES), choices=list(DTYPES))
     parser.add_argument("--compiled", action="store_true", help="compile both sides")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--markdown", type=Path, help="write each network's table into this page, in the place of the last one")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     warnings.simplefilter("ignore")

@@ -10,18 +10,16 @@ Weights are random, drawn in the peer's class and copied by the key maps of `int
 
 from __future__ import annotations
 
-import argparse
 import copy
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
-from race import DTYPES, difference, draw, facts, head, operations, product_rate, race, randomise, row
+from race import DTYPES, difference, draw, facts, head, operations, options, product_rate, race, randomise, row
 from tables import replace_table
 from torch import Tensor
 
@@ -110,11 +108,8 @@ HEAD = head("work", "dtype")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser = options(__doc__)
     parser.add_argument("--only", nargs="*", default=["denoiser", "autoencoder"], choices=["denoiser", "autoencoder"])
-    parser.add_argument("--dtype", nargs="*", default=list(DTYPES), choices=list(DTYPES))
-    parser.add_argument("--markdown", type=Path, help="write the table into this page, in the place of the last one")
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     diffusers.logging.set_verbosity_error()

@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,10 +26,9 @@ from flipbook.data.batch import Batch
 from flipbook.data.seeds import derive_seed
 from flipbook.long.streaming import Network, Rollout, Streaming
 from flipbook.objectives.base import Losses
-from flipbook.objectives.causal import stream_samples
-from flipbook.objectives.denoising import draw_samples, even_shares
+from flipbook.objectives.denoising import even_shares
 from flipbook.objectives.progressive import ddim_step
-from flipbook.objectives.taught import Told, guided, noise_of, over_wanted, teacher_of, tell
+from flipbook.objectives.taught import Student, Told, guided, noise_of, over_wanted, teacher_of, tell
 from flipbook.systems.base import System
 
 ENDS = (0.02, 0.98)
@@ -64,7 +62,7 @@ class MatchingOptions:
             raise ValueError(f"steps={self.steps}, critic_updates={self.critic_updates}: both count from 1. Try steps=4, critic_updates=5.")
 
 
-class Matching:
+class Matching(Student):
     """Updates of the critic, and after every `critic_updates` of them one of the student."""
 
     def __init__(self, system: System, options: MatchingOptions):
@@ -156,18 +154,6 @@ class Matching:
             for t, t_next in pairwise(levels[: last + 1]):
                 x = ddim_step(process, denoise(x, t), x, t, t_next)
         return torch.where(here, z0, denoise(x, levels[last]))
-
-    @torch.no_grad()
-    def samples(self, batch: Batch, prompts: Sequence[str], seed: int) -> Tensor | None:
-        """A clip for each prompt by the student's own steps, without guidance."""
-        if self.system.streaming is not None:
-            return stream_samples(self.system, batch, {"text": prompts}, [derive_seed(seed, i) for i in range(len(prompts))])
-        return draw_samples(self.system, batch, prompts, seed)
-
-    def save(self, folder: Path) -> None:
-        from flipbook.interop.folder import save_pretrained
-
-        save_pretrained(self.system, folder)
 
 
 def matching_gradient(x0: Tensor, real: Tensor, fake: Tensor, given: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,10 +19,8 @@ from flipbook.data.batch import Batch
 from flipbook.data.seeds import derive_seed
 from flipbook.long.streaming import Streaming
 from flipbook.objectives.base import Losses
-from flipbook.objectives.causal import stream_samples
-from flipbook.objectives.denoising import draw_samples
 from flipbook.objectives.progressive import ddim_step
-from flipbook.objectives.taught import Told, guided, noise_of, over_wanted, teacher_of, tell
+from flipbook.objectives.taught import Student, Told, guided, noise_of, over_wanted, teacher_of, tell
 from flipbook.systems.base import System
 
 
@@ -53,7 +50,7 @@ class RegressionOptions:
             )
 
 
-class Regression:
+class Regression(Student):
     """E over noise and levels of |x0 of the student at a state of the trajectory - the trajectory's end|^2 on the frames that are not given."""
 
     def __init__(self, system: System, options: RegressionOptions):
@@ -113,18 +110,6 @@ class Regression:
     def _nearest(self, t: Tensor) -> Tensor:
         steps = self.options.steps
         return ((1 - t.cpu()) * steps).floor().long().clamp(0, steps - 1)
-
-    @torch.no_grad()
-    def samples(self, batch: Batch, prompts: Sequence[str], seed: int) -> Tensor | None:
-        """A clip for each prompt by the student's own steps, without guidance."""
-        if self.system.streaming is not None:
-            return stream_samples(self.system, batch, {"text": prompts}, [derive_seed(seed, i) for i in range(len(prompts))])
-        return draw_samples(self.system, batch, prompts, seed)
-
-    def save(self, folder: Path) -> None:
-        from flipbook.interop.folder import save_pretrained
-
-        save_pretrained(self.system, folder)
 
 
 def build(system: System, options: Mapping[str, Any]) -> Regression:

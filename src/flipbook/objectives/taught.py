@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flipbook.data.batch import Batch
 from flipbook.data.seeds import derive_seed
 from flipbook.nn.doors import Doors
-from flipbook.objectives.causal import frame_step
-from flipbook.objectives.denoising import DenoisingOptions, Draw, latent_index
+from flipbook.objectives.causal import frame_step, stream_samples
+from flipbook.objectives.denoising import DenoisingOptions, Draw, draw_samples, latent_index
 from flipbook.systems.base import System
 
 
@@ -31,6 +32,30 @@ class Told:
     z0: Tensor
     index: Tensor
     step: Tensor
+
+
+class Student:
+    """What objectives show and save of a system that learns from a teacher, and whom they ask."""
+
+    system: System
+    teacher: System
+
+    @property
+    def asked(self) -> tuple[nn.Module, ...]:
+        """Compiled with what is trained."""
+        return (self.teacher.denoiser,)
+
+    @torch.no_grad()
+    def samples(self, batch: Batch, prompts: Sequence[str], seed: int) -> Tensor | None:
+        """A clip for each prompt by the student's own steps, without guidance."""
+        if self.system.streaming is not None:
+            return stream_samples(self.system, batch, {"text": prompts}, [derive_seed(seed, i) for i in range(len(prompts))])
+        return draw_samples(self.system, batch, prompts, seed)
+
+    def save(self, folder: Path) -> None:
+        from flipbook.interop.folder import save_pretrained
+
+        save_pretrained(self.system, folder)
 
 
 def teacher_of(system: System, name: str | None) -> System:
