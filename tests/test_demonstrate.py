@@ -108,9 +108,10 @@ def test_a_run_trains_its_image_model_first_goes_on_where_it_stopped_and_belongs
     quick(monkeypatch)
     said = []
     result = run_demo("animatediff", tmp_path / "animatediff", steps=2, told=said.append)
-    assert [line.split(":")[0] for line in said] == ["stable-diffusion", "stable-diffusion", "animatediff", "animatediff"]
+    assert [line.split(":")[0] for line in said] == ["stable-diffusion"] * 2 + ["animatediff"] * 3
     lesson = result["lessons"][0]
     assert (lesson["updates"], lesson["from"]) == (2, "stable-diffusion")
+    assert result["without"]["together"] == result["measured"] != result["without"]["apart"]
     assert (tmp_path / "stable-diffusion/result.json").is_file()
     for name in ("video.mp4", "sheet.png", "result.json", "1-motion-motion/recipe.yaml", "1-motion-motion/model/model_index.json"):
         assert (tmp_path / "animatediff" / name).is_file()

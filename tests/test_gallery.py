@@ -34,6 +34,14 @@ def test_page_and_list_are_written_from_the_runs(tmp_path, monkeypatch):
     told = json.loads((tmp_path / "demos.json").read_text())
     assert told["systems"]["vdm"]["measured"] == RESULT["measured"]
     assert "sheet" not in told["systems"]["vdm"]
+    assert "without" not in told["systems"]["vdm"]
+
+
+def test_a_network_with_inserts_is_set_beside_itself_without_them():
+    without = {"network": "base", "together": RESULT["measured"], "apart": {**RESULT["measured"], "steady": 0.0, "flicker": 2.26}}
+    text = gallery.page_text({"command": "", "systems": {"vdm": {**RESULT, "without": without}}})
+    assert "| vdm | base | 100 % | 0 % | 1.3 | 2.3 |" in text
+    assert "switched off" not in gallery.page_text({"command": "", "systems": {"vdm": RESULT}})
 
 
 def test_pictures_lose_colours_until_they_are_small(tmp_path, monkeypatch):

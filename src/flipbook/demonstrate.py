@@ -23,8 +23,10 @@ from typing import Any
 import torch
 
 from flipbook import systems
+from flipbook.denoisers.unet import UNet
 from flipbook.files.temporary import written_whole
 from flipbook.systems.demo import BEGINNING, SENTENCES, SHOWN, Demo, Lesson, in_v
+from flipbook.systems.image_weights import start_from_image_model, without_inserts
 from flipbook.video import Video
 
 MEASURED = 16
@@ -118,8 +120,6 @@ def _start(
 
 def take_over(system: Any, source: Any) -> None:
     """Weights of another system into this one: its image network whole, inserts and encoders where they are of one shape."""
-    from flipbook.systems.image_weights import start_from_image_model
-
     own = system.denoiser.state_dict()
     state = {key: value for key, value in source.denoiser.state_dict().items() if key in own and (own[key].shape == value.shape or key == "conv_in.weight")}
     start_from_image_model(system.denoiser, state)
@@ -164,20 +164,43 @@ def _teach(name: str, lesson: Lesson, start: Path, output: Path, minutes: float 
 
 
 def _made(name: str, demo: Demo, trained: Mapping[str, Path], folder: Path, seed: int, told: Told) -> dict[str, Any]:
-    """The clips, on disk, and what is measured of them."""
+    """The clips, on disk, and what is measured of them; where a U-Net has inserts, also what it makes without them, from the same noise."""
     from flipbook.files.sheet import contact_sheet, write_sheet
 
     told(f"{name}: sampling")
-    videos, sentences = _cascaded(demo, trained, folder, seed) if demo.cascade else _sampled(demo, trained, seed)
+    settings, network = _first_of(demo)
+    system = systems.load(trained[network])
+    videos, sentences = _cascaded(demo, trained, folder, seed) if demo.cascade else _sampled(demo, system, settings, seed)
     titles = [sentence or "(nothing is asked)" for sentence in sentences]
     made = [replace(video, frames=video.frames[BEGINNING if demo.asks == "beginning" else 0 :]) for video in videos]      # what was given is not measured
     shown = videos[: len(SHOWN)]
     videos[0].write(folder / "video.mp4")
     write_sheet(contact_sheet(shown, titles=titles[: len(shown)]), folder / "sheet.png")
-    return {"video": "video.mp4", "sheet": "sheet.png", "shown": titles[: len(shown)], "measured": measure(made, sentences)}
+    measured = measure(made, sentences)
+    result = {"video": "video.mp4", "sheet": "sheet.png", "shown": titles[: len(shown)], "measured": measured}
+    if not _has_inserts(system):
+        return result
+    told(f"{name}: sampling without inserts")
+    together = measure(*_sampled(demo, system, settings, seed)) if demo.cascade else measured
+    apart = measure(*_sampled(demo, without_inserts(system), settings, seed))
+    return {**result, "without": {"network": network, "together": together, "apart": apart}}
 
 
-def _sampled(demo: Demo, trained: Mapping[str, Path], seed: int) -> tuple[list[Video], list[str]]:
+def _first_of(demo: Demo) -> tuple[dict[str, Any], str]:
+    """How the network is asked that makes clips from the request alone, and its name."""
+    if demo.cascade is None:
+        return dict(demo.settings), demo.lessons[-1].network
+    first = demo.cascade.stages[0]
+    settings = {key: getattr(first, key) for key in ("num_frames", "fps", "height", "width", "sampler", "num_inference_steps", "guidance_scale")}
+    settings["num_frames"] = first.window or first.num_frames
+    return {key: value for key, value in settings.items() if value is not None}, first.model
+
+
+def _has_inserts(system: Any) -> bool:
+    return isinstance(system.denoiser, UNet) and bool(system.denoiser.config.inserts.rows)
+
+
+def _sampled(demo: Demo, system: Any, settings: dict[str, Any], seed: int) -> tuple[list[Video], list[str]]:
     from flipbook.conditions import FirstFrame, Frames, Text
     from flipbook.data.world import from_scene, scene_from_caption
     from flipbook.generate import generate
@@ -187,13 +210,12 @@ def _sampled(demo: Demo, trained: Mapping[str, Path], seed: int) -> tuple[list[V
     if demo.asks == "nothing":
         requests = [[Text()] for _ in sentences]
     elif demo.asks in ("picture", "beginning"):
-        step = round(8 / demo.settings["fps"])                              # the world's own rate is 8
+        step = round(8 / settings["fps"])                              # the world's own rate is 8
         places = [0] if demo.asks == "picture" else range(0, BEGINNING * step, step)
-        size = {"height": demo.settings["height"], "width": demo.settings["width"], "frames": places}
+        size = {"height": settings["height"], "width": settings["width"], "frames": places}
         begun = [from_scene(scene_from_caption(s, 2 * i + 1), **size).frames for i, s in enumerate(sentences)]
         requests = [[FirstFrame(frames[0]) if demo.asks == "picture" else Frames(dict(enumerate(frames)))] for frames in begun]
-    system = systems.load(trained[demo.lessons[-1].network])
-    videos = generate(system, requests, seed=seed, batch_size=MEASURED, dtype="float32", **demo.settings)
+    videos = generate(system, requests, seed=seed, batch_size=MEASURED, dtype="float32", **settings)
     return videos, sentences if demo.asks != "nothing" else [""] * len(sentences)
 
 

@@ -14,7 +14,7 @@ from flipbook.systems.describe import DEMOS, module_of
 
 LARGEST = 100_000
 """Bytes of a picture of the gallery, at most."""
-KEPT = ("lessons", "measured", "shown", "parameters", "threads", "seed")
+KEPT = ("lessons", "measured", "without", "shown", "parameters", "threads", "seed")
 
 
 def write_gallery(results: Mapping[str, Mapping[str, Any]], runs: Path, page: Path, command: str) -> None:
@@ -25,7 +25,7 @@ def write_gallery(results: Mapping[str, Mapping[str, Any]], runs: Path, page: Pa
     page.parent.mkdir(parents=True, exist_ok=True)
     for name, result in results.items():
         small_picture(runs / name / result["sheet"], page.parent / f"{name}.png")
-    told = {"command": command, "systems": {name: {key: result[key] for key in KEPT} for name, result in results.items()}}
+    told = {"command": command, "systems": {name: {key: result[key] for key in KEPT if key in result} for name, result in results.items()}}
     for path, text in ((page, page_text(told)), (DEMOS, json.dumps(told, indent=1) + "\n")):
         unfinished = path.with_name(f".unfinished-{path.name}")
         unfinished.write_text(text, encoding="utf-8")
@@ -65,6 +65,7 @@ def page_text(told: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|---|---|",
         *(table_row(name, facts) for name, facts in told["systems"].items()),
         "",
+        *what_inserts_do(told),
         *(line for name, facts in told["systems"].items() for line in section(name, facts)),
     ]).rstrip("\n") + "\n"  # fmt: skip
 
@@ -81,6 +82,24 @@ def table_row(name: str, facts: Mapping[str, Any]) -> str:
     share = lambda key: f"{100 * measured[key]:.0f} %" if key in measured else "–"
     seconds = sum(lesson["seconds"] for lesson in facts["lessons"])
     return f"| [{name}](#{name}) | {seconds:.0f} s | " + " | ".join(map(share, ("colour", "shape", "motion", "steady"))) + f" | {measured['flicker']:.1f} |"
+
+
+def what_inserts_do(told: Mapping[str, Any]) -> list[str]:
+    """A table of the networks with inserts: what their clips are with them, and without; nothing where none was measured."""
+    rows = [(name, facts["without"]) for name, facts in told["systems"].items() if "without" in facts]
+    if not rows:
+        return []
+    steady, flicker = (lambda one: f"{100 * one['steady']:.0f} %"), (lambda one: f"{one['flicker']:.1f}")
+    columns = lambda with_them, without: f"{steady(with_them)} | {steady(without)} | {flicker(with_them)} | {flicker(without)}"
+    return [
+        "What the inserts do: clips of the network that begins (a cascade's first stage), and of the same network with its inserts switched off",
+        "(`--inserts off`), from the same sentences and noise.",
+        "",
+        "| system | network | steady | steady, off | flicker | flicker, off |",
+        "|---|---|---|---|---|---|",
+        *(f"| {name} | {one['network']} | {columns(one['together'], one['apart'])} |" for name, one in rows),
+        "",
+    ]  # fmt: skip
 
 
 def section(name: str, facts: Mapping[str, Any]) -> list[str]:
