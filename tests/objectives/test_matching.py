@@ -16,7 +16,7 @@ from flipbook.objectives.taught import noise_of, tell
 from flipbook.process.matrix import noise_levels
 from flipbook.process.path import RectifiedFlow
 from flipbook.process.process import expand_t
-from flipbook.samplers import sample_euler
+from flipbook.samplers import SAMPLERS, sample_euler
 from flipbook.train import train
 from flipbook.training.recipe import parse_recipe
 
@@ -162,13 +162,17 @@ def test_the_networks_learn_in_turns():
     assert learned == [{"critic"}, {"critic"}, {"denoiser"}] * 2
 
 
-def test_the_students_clips_are_those_of_its_sampler():
-    o, b = objective(), clips()
+@pytest.mark.parametrize("fresh", [False, True])
+def test_the_students_clips_are_those_of_its_sampler(fresh):
+    o, b = objective(fresh=fresh), clips()
     told = told_of(o, b)
+    between = iter([noise_of(told.z0, SEEDS, f"fresh {i}") for i in range(2)] + [torch.zeros_like(told.z0)])
+    sampler = SAMPLERS[o.system.defaults["sampler"]]
+    how = {"noise": lambda: next(between)} if fresh else {}
     with torch.no_grad():
         made = o._made(told, SEEDS, last=2)
         denoise = o.system.process.denoiser(o.system.denoiser, told.doors, frame_index=told.index)
-        sampled = sample_euler(denoise, noise_of(told.z0, SEEDS, "student"), o.system.process.path, noise_levels(3, 6))
+        sampled = sampler(denoise, noise_of(told.z0, SEEDS, "student"), o.system.process.path, noise_levels(3, 6), **how)
     torch.testing.assert_close(made, sampled, rtol=0, atol=1e-5)
 
 
@@ -233,6 +237,8 @@ def test_the_model_is_saved_with_the_settings_of_a_student(tmp_path):
     o.save(tmp_path / "model")
     saved = systems.load(tmp_path / "model")
     assert (saved.defaults["num_inference_steps"], saved.defaults["guidance_scale"], saved.defaults["sampler"]) == (4, 1.0, "euler")
+    objective(fresh=True).save(tmp_path / "fresh")
+    assert systems.load(tmp_path / "fresh").defaults["sampler"] == "euler_ancestral"
     assert o.samples(clips(), ["a red circle falls"], 0).shape == (1, 3, 6, 16, 16)
     assert all(p.requires_grad for p in o.system.denoiser.parameters())
 

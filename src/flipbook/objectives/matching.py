@@ -16,7 +16,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Any
 
 import torch
@@ -39,6 +39,7 @@ ENDS = (0.02, 0.98)
 class MatchingOptions:
     """steps: of the student's sampler, from t = 1 in equal parts.
 
+    fresh:    fresh noise between the steps (`euler_ancestral`), which mends what an early step got wrong; otherwise Euler's method.
     guidance: the teacher's guidance scale, which the student takes up in itself.
     teacher:  a model folder or name with the student's latents; None: the system as it came. A causal student needs one that is not.
     streaming: {chunk, window, sink} makes a causal student of a system that is none; None: as the system says of itself.
@@ -48,6 +49,7 @@ class MatchingOptions:
     """
 
     steps: int = 4
+    fresh: bool = False
     guidance: float = 4.0
     teacher: str | None = None
     streaming: Streaming | None = None
@@ -73,7 +75,8 @@ class Matching(Student):
         self.critic = copy.deepcopy(self.teacher.denoiser).requires_grad_(True)
         self._trainable = nn.ModuleDict({"denoiser": system.denoiser.requires_grad_(True), "critic": self.critic})
         self._step = 0
-        system.defaults = system.defaults | {"num_inference_steps": options.steps, "guidance_scale": 1.0, "sampler": "euler"}
+        system.defaults = system.defaults | {"num_inference_steps": options.steps, "guidance_scale": 1.0}
+        system.defaults["sampler"] = "euler_ancestral" if options.fresh else "euler"
 
     def trainable(self) -> nn.Module:
         return self._trainable
@@ -127,7 +130,7 @@ class Matching(Student):
 
     def _made(self, told: Told, seeds: Sequence[int], last: int) -> Tensor:
         """Clips of the student (B, C, T, h, w), as predicted at step `last` of its sampler; gradient flows through that step alone."""
-        noise = noise_of(told.z0, seeds, "student")
+        noise = torch.stack([noise_of(told.z0, seeds, what) for what in self._noises(last)])      # (1, or last + 1, B, C, T, h, w)
         streaming = self.system.streaming
         if streaming is None:
             def whole(x: Tensor, t: Tensor) -> Tensor:
@@ -140,19 +143,23 @@ class Matching(Student):
         def make(start: int) -> Tensor:
             part = slice(start, start + streaming.chunk)
             given = told.given[:, part]
-            return self._steps(rollout.network("text", given), noise[:, :, part], told.z0[:, :, part], given, last)
+            return self._steps(rollout.network("text", given), noise[:, :, :, part], told.z0[:, :, part], given, last)
 
-        return torch.cat(list(rollout.chunks(make, noise.shape[2])), dim=2)
+        return torch.cat(list(rollout.chunks(make, told.z0.shape[2])), dim=2)
+
+    def _noises(self, last: int) -> list[str]:
+        """What a clip's noises are called: where it starts, and what comes fresh behind each step."""
+        return ["student", *(f"fresh {i}" for i in range(last) if self.options.fresh)]
 
     def _steps(self, network: Network, noise: Tensor, z0: Tensor, given: Tensor, last: int) -> Tensor:
-        """x0 as predicted at step `last` of Euler's method from noise; given frames are z0 throughout."""
+        """x0 as predicted at step `last` from noise[0], by Euler's method or with noise[1], ... between the steps; given frames are z0 throughout."""
         process, here = self.system.process, given[:, None, :, None, None]
         denoise = process.denoiser(network)
         levels = [(1 - i / self.options.steps) * (~given).float() for i in range(self.options.steps)]
-        x = torch.where(here, z0, process.add_noise(torch.zeros_like(z0), noise, levels[0]))
+        x = torch.where(here, z0, process.add_noise(torch.zeros_like(z0), noise[0], levels[0]))
         with torch.no_grad():
-            for t, t_next in pairwise(levels[: last + 1]):
-                x = ddim_step(process, denoise(x, t), x, t, t_next)
+            for (t, t_next), fresh in zip_longest(pairwise(levels[: last + 1]), noise[1:]):
+                x = ddim_step(process, denoise(x, t), x, t, t_next, fresh)
         return torch.where(here, z0, denoise(x, levels[last]))
 
 

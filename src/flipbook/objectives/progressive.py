@@ -92,11 +92,15 @@ class Progressive(Conditioned):
         return answers[0] if wordless is None else torch.lerp(answers[0], answers[1], self.options.guidance)
 
 
-def ddim_step(process: Process, x0: Tensor, x: Tensor, t: Tensor, t_next: Tensor) -> Tensor:
-    """alpha' x0 + sigma' eps, and x where the level stays."""
-    eps = process.to_eps(x0, x, t)
+def ddim_step(process: Process, x0: Tensor, x: Tensor, t: Tensor, t_next: Tensor, noise: Tensor | None = None) -> Tensor:
+    """alpha' x0 + sigma' eps, and x where the level stays. With noise, an ancestral step (`samplers/ddim.py`, eta = 1): part of eps is it."""
     alpha, sigma = (expand_t(part, x) for part in (process.path.alpha(t_next), process.path.sigma(t_next)))
-    return torch.where(expand_t(t != t_next, x), alpha * x0 + sigma * eps, x)
+    there = sigma * process.to_eps(x0, x, t)
+    if noise is not None:
+        was_alpha, was_sigma = (expand_t(part, x) for part in (process.path.alpha(t), process.path.sigma(t)))
+        kept = (sigma * was_alpha / (alpha * was_sigma).clamp(min=1e-12)).clamp(max=1.0)          # what is left of sigma / alpha
+        there = kept * there + (1.0 - kept.square()).sqrt() * sigma * noise
+    return torch.where(expand_t(t != t_next, x), alpha * x0 + there, x)
 
 
 def x0_between(process: Process, x: Tensor, t: Tensor, x_next: Tensor, t_next: Tensor) -> Tensor:
