@@ -1,6 +1,6 @@
 """Rate against distortion: autoencoders of frames and of clips, each trained as long on the same clips of the world.
 
-    OMP_NUM_THREADS=1 python benchmarks/autoencoders.py runs/autoencoders [--minutes 1.5] [--numbers 0.0625 0.25] [--only frames causal]
+    OMP_NUM_THREADS=1 python benchmarks/autoencoders.py runs/autoencoders [--minutes 4] [--numbers 0.0625 0.25] [--only frames causal]
         [--footage FOLDER] [--markdown docs/autoencoders.md]
 
     frames  each frame by itself, 4 x 4 pixels to a cell       clips   4 frames of 4 x 4 pixels, seen both ways in time
@@ -81,7 +81,7 @@ def recipe_of(kind: Kind, output: Path, minutes: float, footage: Path | None) ->
         data.append({"folder": str(footage), "weight": 0.5})
     return parse_recipe({
         "output": str(output), "objective": kind.objective, "data": data, "num_frames": kind.frames, "height": SIDE, "width": SIDE, "batch_size": BATCH,
-        "steps": 10**6, "schedule_minutes": minutes, "num_workers": 0, "warmup": 20, "optimizer": {"lr": 2e-3, "weight_decay": 0.0}, "ema": 0.99,
+        "steps": 10**6, "schedule_minutes": minutes, "num_workers": 0, "warmup": 20, "optimizer": {"name": "muon", "lr": 3e-3, "weight_decay": 0.0}, "ema": 0.99,
         "threads": 1, "validation": {"every": 0}, "samples": {"every": 0}, "checkpoint": {"keep": 1}, "log": {"every": 50, "tensorboard": False},
     })  # fmt: skip
 
@@ -165,7 +165,7 @@ def table(results: list[dict[str, Any]]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--minutes", type=float, default=1.5)
+    parser.add_argument("--minutes", type=float, default=4.0)
     parser.add_argument("--numbers", type=float, nargs="*", default=[0.0625, 0.25])
     parser.add_argument("--only", nargs="*", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--footage", type=Path)

@@ -33,6 +33,7 @@ ONE_ROW = tuple[str, str, str, float, Callable[[Path], float]]
 def write_folders(root: Path) -> None:
     """The folders that these rows read."""
     write_latte(root / "latte")
+    write_pixart(root / "pixart")
     write_wan(root / "wan-text")
     write_wan(root / "wan-picture", pictures=1)
     opensora_plain.write(root / "opensora", opensora_plain.CONFIG, opensora_plain.drawn(opensora_plain.transformer_shapes()))
@@ -42,6 +43,7 @@ def rows() -> Iterator[ONE_ROW]:
     """System, layout, component, bound and what measures it."""
     yield "latte", "Latte", "transformer forward", FORWARD, latte_forward_error
     yield "latte", "Latte", f"pipeline latents, {STEPS} steps", PIPELINE, latte_error
+    yield "latte", "PixArt, per frame", "transformer forward", FORWARD, lambda root: pixart_error(root / "pixart")
     for name, folder in (("Wan 2.1, text to video", "wan-text"), ("Wan 2.1, image to video", "wan-picture")):
         yield "wan", name, "transformer forward", FORWARD, lambda root, folder=folder: wan_forward_error(root / folder)
         yield "wan", name, f"pipeline latents, {STEPS} steps", PIPELINE, lambda root, folder=folder: wan_error(root / folder)
@@ -87,6 +89,35 @@ def latte_error(root: Path) -> float:
         clean_caption=False, **size,
     ).frames  # fmt: skip
     return error(latents(ours(root / "latte"), [Text(PROMPT, NEGATIVE)], num_frames=FRAMES, **size), wanted)
+
+
+def write_pixart(folder: Path) -> None:
+    """PixArt's transformer of images as diffusers writes it; its scales and shifts are drawn, since at birth they hide the rest."""
+    from diffusers import PixArtTransformer2DModel
+
+    torch.manual_seed(0)
+    net = PixArtTransformer2DModel(
+        num_attention_heads=2, attention_head_dim=16, in_channels=4, out_channels=8, num_layers=2, sample_size=8, caption_channels=16, cross_attention_dim=32,
+        use_additional_conditions=False,
+    )  # fmt: skip
+    for p in net.parameters():
+        p.data.normal_(std=0.2)
+    net.save_pretrained(folder)
+
+
+@torch.no_grad()
+def pixart_error(folder: Path) -> float:
+    """Each frame of a clip against the same picture by itself, at three noise levels."""
+    from diffusers import PixArtTransformer2DModel
+
+    net, peer = read_network(folder), PixArtTransformer2DModel.from_pretrained(folder).eval()
+    x, tokens = _random(1, 4, FRAMES, 8, 8, seed=1), _random(1, 12, 16, seed=2)
+    worst = 0.0
+    for k in (1, 500, 981):
+        clip = net(x, torch.tensor([(k + 1) / 1000]), Doors(tokens=tokens))
+        pictures = [peer(frame, tokens, torch.tensor([k]), {}).sample for frame in x.unbind(2)]
+        worst = max(worst, error(clip, torch.stack(pictures, dim=2)))
+    return worst
 
 
 # ---------------------------------------------------------------- Wan
