@@ -18,6 +18,7 @@ from flipbook.long.known import Known
 from flipbook.long.stage import sample_stage
 from flipbook.nn.doors import Doors
 from flipbook.nn.inserts import InsertTable
+from flipbook.objectives.adversary import AdversaryOptions
 from flipbook.objectives.base import build_objective
 from flipbook.systems import lvdm
 
@@ -171,7 +172,9 @@ def test_its_autoencoder_is_taught_by_a_stage_and_nothing_else_is():
     options = stage.recipe()
     objective = build_objective(options.pop("name"), system, options)
     assert objective.options.kl == 0
-    assert {id(p) for p in objective.trainable().parameters()} == {id(p) for p in system.autoencoder.parameters()}
+    assert objective.adversary.options == AdversaryOptions(weight=0.5, start=50_000)
+    assert set(objective.trainable()) - {"statistics"} == {"autoencoder", "adversary"}
+    assert {id(p) for p in objective.trainable()["autoencoder"].parameters()} == {id(p) for p in system.autoencoder.parameters()}
     losses = objective.loss(batch(2, frames=4), [1, 2])
     losses.loss.mean().backward()
     assert all(p.grad is not None for p in system.autoencoder.decoder.parameters())

@@ -95,7 +95,7 @@ def test_every_stage_is_a_recipe_that_its_objective_takes_and_that_moves_what_th
         if options.get("form") == "ranks":
             continue                                                         # it needs more processes than one
         learns = build_objective(options.pop("name"), system, options).trainable()
-        assert set(learns) - {"statistics"} == set(stage.parts)              # those of the latents are measured, not taught
+        assert set(learns) - {"statistics", "adversary"} == set(stage.parts)  # latents' are measured, not taught; who judges is no part
         for part, net in learns.items():
             for key, p in net.named_parameters():
                 if part == "denoiser":

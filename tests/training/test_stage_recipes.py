@@ -38,7 +38,7 @@ def test_a_stage_trains_its_groups_by_its_objective(folder):
     assert isinstance(decoder, Decoding)
     groups = {parameter_group(name) for name, p in video.trainable()["denoiser"].named_parameters() if p.requires_grad}
     assert groups == {"temporal", "conditioning"}
-    assert set(decoder.trainable()) == {"autoencoder"}
+    assert set(decoder.trainable()) == {"autoencoder", "adversary"}
 
 
 def test_what_a_recipe_says_besides_changes_that_alone(folder):

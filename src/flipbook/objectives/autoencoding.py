@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from flipbook import parallel
 from flipbook.data.batch import Batch
+from flipbook.objectives.adversary import AdversaryOptions, adversary_in, adversary_options
 from flipbook.objectives.base import Losses
 from flipbook.shapes import fold_frames, unfold_frames
 from flipbook.systems.base import System
@@ -23,15 +24,18 @@ class AutoencodingOptions:
 
     only: names of the autoencoder's own parts that learn; (): all of it.
     statistics: how fast the latent normaliser follows the measured mean and standard deviation.
+    adversary: what judges decoded clips, a mapping of `AdversaryOptions`; None: nobody.
     """
 
     kl: float = 3e-4
     edges: float = 0.5
     statistics: float = 0.01
     only: tuple[str, ...] = ()
+    adversary: AdversaryOptions | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "only", tuple(self.only))
+        object.__setattr__(self, "adversary", adversary_options(self.adversary))
 
 
 class Statistics(nn.Module):
@@ -44,10 +48,10 @@ class Statistics(nn.Module):
 
 
 class Autoencoding:
-    """|x - x^|_1 + edges |grad x - grad x^|_1 + kl KL(q(z|x), N(0, 1)), arXiv:2112.10752 without the adversary.
+    """|x - x^|_1 + edges |grad x - grad x^|_1 + kl KL(q(z|x), N(0, 1)), and an adversary where one is asked for (arXiv:2112.10752).
 
-    Autoencoders that keep frames apart see them one by one, others see clips. The latent normaliser follows what is measured; where it
-    stands in the autoencoder's config, and not among its weights, the saved config has it.
+    Autoencoders that keep frames apart see them one by one, others see clips, as the adversary always does. The latent normaliser follows what is
+    measured; where it stands in the autoencoder's config, and not among its weights, the saved config has it.
     """
 
     def __init__(self, system: System, options: AutoencodingOptions):
@@ -63,27 +67,43 @@ class Autoencoding:
         self._measured: Any = system.autoencoder
         if "latent_mean" not in system.autoencoder.state_dict():
             self._measured = self._trainable["statistics"] = Statistics(system.autoencoder.config.latent_channels)
+        self.adversary = adversary_in(self._trainable, options.adversary)
 
     def trainable(self) -> nn.Module:
         return self._trainable
 
+    def begin(self, step: int) -> None:
+        """The update that comes, for an adversary."""
+        if self.adversary:
+            self.adversary.begin(step)
+
     def loss(self, batch: Batch, seeds: Sequence[int], *, t: Tensor | None = None) -> Losses:
-        autoencoder, options = self.system.autoencoder, self.options
-        b = len(batch)
+        options, b = self.options, len(batch)
         frames = batch.video if self._packs else fold_frames(batch.video)              # (B, 3, T, H, W), or (B T, 3, H, W)
-        mean, log_var = autoencoder.posterior(frames)
-        mean, log_var = mean.float(), log_var.float()
-        shape = mean.shape[1:] if self._packs else unfold_frames(mean, b).shape[1:]
-        eps = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]).to(mean)
-        out = autoencoder.frames(mean + (0.5 * log_var).exp() * (eps if self._packs else fold_frames(eps))).float()
+        turn = self.adversary.turn(batch.video) if self.adversary else "reconstruction"
+        if self.adversary and turn == "discriminator":
+            with torch.no_grad():
+                _, _, out = self._through(frames, seeds)
+            return self.adversary.loss(batch.video, out)
+        mean, log_var, out = self._through(frames, seeds)
         if torch.is_grad_enabled():
             self._follow(mean)
         pixels = (out - frames).abs().flatten(1).mean(1)
         edges = sum((out.diff(dim=d) - frames.diff(dim=d)).abs().flatten(1).mean(1) for d in (-2, -1))
         kl = 0.5 * (mean.square() + log_var.exp() - 1.0 - log_var).flatten(1).mean(1)
         loss = (pixels + options.edges * edges + options.kl * kl).view(b, -1).mean(1)
+        if self.adversary and turn == "decoder":
+            loss = loss + self.adversary.pull(out, loss)
         mse = (out - frames).square().flatten(1).mean(1).view(b, -1).mean(1)
         return Losses(loss=loss, parts={"psnr": (10 * torch.log10(4.0 / mse)).detach(), "kl": kl.view(b, -1).mean(1).detach()})
+
+    def _through(self, frames: Tensor, seeds: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean and log-variance of the latents, and what is decoded of a draw from them, all float32."""
+        mean, log_var = self.system.autoencoder.posterior(frames)
+        mean, log_var = mean.float(), log_var.float()
+        shape = mean.shape[1:] if self._packs else unfold_frames(mean, len(seeds)).shape[1:]
+        eps = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]).to(mean)
+        return mean, log_var, self.system.autoencoder.frames(mean + (0.5 * log_var).exp() * (eps if self._packs else fold_frames(eps))).float()
 
     def _follow(self, mean: Tensor) -> None:
         """Move the latent normaliser towards the statistics of this batch, all processes' shares of it."""
@@ -109,7 +129,7 @@ class Autoencoding:
 
 
 def build(system: System, options: Mapping[str, Any]) -> Autoencoding:
-    """The objective over a system. Raises ValueError for an unknown option."""
+    """The objective over a system. Raises ValueError for an unknown option, of the adversary too."""
     known = {f.name for f in fields(AutoencodingOptions)}
     if unknown := set(options) - known:
         raise ValueError(f"autoencoding has no option {sorted(unknown)}. Try some of {', '.join(sorted(known))}.")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from flipbook.data.batch import Batch
+from flipbook.objectives.adversary import AdversaryOptions, adversary_in, adversary_options
 from flipbook.objectives.base import Losses
 from flipbook.objectives.groups import Train, learn
 from flipbook.systems.base import System
@@ -18,29 +19,49 @@ from flipbook.systems.base import System
 
 @dataclass(frozen=True, kw_only=True)
 class DecodingOptions:
-    """train: groups of the autoencoder that learn.   change: weight of the error of differences between neighbouring frames."""
+    """train: groups of the autoencoder that learn.   change: weight of the error of differences between neighbouring frames.
+
+    adversary: what judges decoded clips, a mapping of `AdversaryOptions`; None: nobody.
+    """
 
     train: Train
     change: float = 1.0
+    adversary: AdversaryOptions | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "adversary", adversary_options(self.adversary))
 
 
 class Decoding:
-    """|x - x^|_1 + change |dx - dx^|_1 over frames (VideoLDM, arXiv:2304.08818, section 3.1.1, without its discriminator)."""
+    """|x - x^|_1 + change |dx - dx^|_1 over frames, and an adversary where one is asked for (VideoLDM, arXiv:2304.08818, section 3.1.1)."""
 
     def __init__(self, system: System, options: DecodingOptions):
         self.system, self.options = system, options
         self._trainable = learn(system.parts, options.train)
+        self.adversary = adversary_in(self._trainable, options.adversary)
 
     def trainable(self) -> nn.Module:
         return self._trainable
 
+    def begin(self, step: int) -> None:
+        """The update that comes, for an adversary."""
+        if self.adversary:
+            self.adversary.begin(step)
+
     def loss(self, batch: Batch, seeds: Sequence[int], *, t: Tensor | None = None) -> Losses:
+        turn = self.adversary.turn(batch.video) if self.adversary else "reconstruction"
         with torch.no_grad():
             z = self.system.autoencoder.encode(batch.video)
+        if self.adversary and turn == "discriminator":
+            with torch.no_grad():
+                out = self.system.autoencoder.decode(z).float()
+            return self.adversary.loss(batch.video, out)
         out = self.system.autoencoder.decode(z).float()
         loss = pixels = (out - batch.video).abs().mean((1, 2, 3, 4))
         if batch.video.shape[2] > 1:
             loss = pixels + self.options.change * (out.diff(dim=2) - batch.video.diff(dim=2)).abs().mean((1, 2, 3, 4))
+        if self.adversary and turn == "decoder":
+            loss = loss + self.adversary.pull(out, loss)
         return Losses(loss=loss, parts={"pixels": pixels.detach()})
 
     @torch.no_grad()
@@ -56,7 +77,7 @@ class Decoding:
 
 
 def build(system: System, options: Mapping[str, Any]) -> Decoding:
-    """The objective over a system. Raises ValueError for an unknown option, or a decoder that sees frames one by one."""
+    """The objective over a system. Raises ValueError for an unknown option, of the adversary too, or a decoder that sees frames one by one."""
     if unknown := set(options) - {f.name for f in fields(DecodingOptions)}:
         raise ValueError(f"decoding has no option {sorted(unknown)}. Try some of {', '.join(f.name for f in fields(DecodingOptions))}.")
     if not hasattr(system.autoencoder, "temporal_parameters"):

@@ -34,13 +34,13 @@ CARD = Card(
     authors="Yingqing He, Tianyu Yang, Yong Zhang, Ying Shan, Qifeng Chen",
     reproduces=(
         "Per-frame timesteps with an embedding of their own for known frames, which stand noised in the clip beside a mask.",
-        "The 3D autoencoder, 4 frames of 8 x 8 pixels to a cell (`clips`).",
+        "The 3D autoencoder, 4 frames of 8 x 8 pixels to a cell (`clips`), taught against a discriminator of patches of clips in the end.",
         "Temporal attention with distance tables for keys and values, L1 on eps, the paper's schedule.",
         "Sparse frames predicted chunk by chunk, then the frames between each pair; guidance towards or away from the mask-free answer.",
     ),
     leaves_out=(
         "Interpolation between latents that pack four frames: the 3D autoencoder serves prediction, the whole hierarchy has frames packed one by one.",
-        "The perceptual and adversarial terms of the 3D autoencoder's loss.",
+        "The perceptual term of the 3D autoencoder's loss.",
         "Guidance without the mask keeps the known frames' own time embedding.",
     ),
     citation="@article{he2022lvdm, title={Latent Video Diffusion Models for High-Fidelity Long Video Generation}, author={He, Yingqing and Yang, "
@@ -54,7 +54,7 @@ PERTURBED = (0.0, 0.25)
 STAGES = (
     Stage(
         name="autoencoder", trains=(), data="clips, for `clips`; the latents' price is nil, as in the paper", objective="autoencoding",
-        options={"kl": 0.0}, parts=("autoencoder",),
+        options={"kl": 0.0, "adversary": {"weight": 0.5, "start": 50_000}}, parts=("autoencoder",),
     ),
     Stage(
         name="prediction", trains=_ALL, data="sparse frames of clips; half of the time the first one is known", objective="conditioned",

@@ -37,11 +37,10 @@ CARD = Card(
         "Temporal convolution and attention behind each image layer, joined by mixers that start at the image model.",
         "Image weights frozen bit for bit; temporal layers fit other weights of the same image model.",
         "Prediction and interpolation by known latents and a mask, context guidance, an aligned upscaler with noise augmentation.",
-        "A decoder that is fine-tuned over frames.",
+        "A decoder that is fine-tuned over frames, against a discriminator of patches of clips.",
     ),
     leaves_out=(
         "The learned down-sampler in front of the mask: known latents are concatenated at the input.",
-        "The patch discriminator of the decoder's fine-tuning.",
         "Text as keys and values of the temporal layers.",
     ),
     citation="@inproceedings{blattmann2023align, title={Align your Latents: High-Resolution Video Synthesis with Latent Diffusion Models}, "
@@ -56,7 +55,7 @@ STAGES = (
     ),
     Stage(name="video", trains=("temporal", "conditioning"), data="captioned clips", objective="conditioned"),
     Stage(
-        name="decoder", trains=("temporal",), data="clips", objective="decoding", parts=("autoencoder",),
+        name="decoder", trains=("temporal",), data="clips", objective="decoding", options={"adversary": {"weight": 0.5}}, parts=("autoencoder",),
     ),
     Stage(
         name="prediction", trains=("temporal", "conditioning"), data="clips whose first 0, 1 or 2 frames are known", objective="conditioned",
