@@ -81,8 +81,9 @@ def recipe_of(kind: Kind, output: Path, minutes: float, footage: Path | None) ->
         data.append({"folder": str(footage), "weight": 0.5})
     return parse_recipe({
         "output": str(output), "objective": kind.objective, "data": data, "num_frames": kind.frames, "height": SIDE, "width": SIDE, "batch_size": BATCH,
-        "steps": 10**6, "schedule_minutes": minutes, "num_workers": 0, "warmup": 20, "optimizer": {"name": "muon", "lr": 3e-3, "weight_decay": 0.0}, "ema": 0.99,
-        "threads": 1, "validation": {"every": 0}, "samples": {"every": 0}, "checkpoint": {"keep": 1}, "log": {"every": 50, "tensorboard": False},
+        "optimizer": {"name": "muon", "lr": 3e-3, "weight_decay": 0.0}, "steps": 10**6, "schedule_minutes": minutes, "warmup": 20, "ema": 0.99,
+        "num_workers": 0, "threads": 1,
+        "validation": {"every": 0}, "samples": {"every": 0}, "checkpoint": {"keep": 1}, "log": {"every": 50, "tensorboard": False},
     })  # fmt: skip
 
 
