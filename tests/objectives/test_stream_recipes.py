@@ -10,7 +10,7 @@ from flipbook.objectives.base import build_objective
 from flipbook.training.recipe import load_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-NAMES = ("stream-1-causal", "stream-2-distilled", "thumb-distilled", "thumb-matched")
+NAMES = ("stream-1-causal", "stream-2-distilled", "thumb-distilled", "thumb-matched", "thumb-quick")
 CHUNKS = Streaming(chunk=4, window=12)
 
 
@@ -28,4 +28,5 @@ def test_a_recipe_teaches_the_shipped_model(name):
 def test_each_starts_from_what_another_one_leaves():
     plans = {name: load_recipe(RECIPES / f"{name}.yaml") for name in NAMES}
     assert plans["stream-1-causal"].init == plans["thumb-distilled"].init == "thumb"
-    assert plans["stream-2-distilled"].init == plans["thumb-matched"].init == f"{plans['thumb-distilled'].output}/model"
+    chain = [plans[name] for name in ("thumb-distilled", "thumb-matched", "thumb-quick", "stream-2-distilled")]
+    assert [one.init for one in chain[1:]] == [f"{one.output}/model" for one in chain[:-1]]
