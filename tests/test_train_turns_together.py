@@ -57,6 +57,20 @@ def test_student_and_critic_rest_in_two_processes_where_they_rest_in_one(tmp_pat
     assert apart(tmp_path / "one", tmp_path / "two") < TOLERANCE
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["ddp", "fsdp"])
+def test_discriminator_and_autoencoder_rest_in_two_processes_where_they_rest_in_one(tmp_path, thumb, how):
+    """Two updates for reconstruction alone, then one for each; a clip's adversarial scale is its own, whatever process it is in."""
+    recipe = lambda name: parse_recipe({
+        **QUICK, "init": str(thumb), "output": str(tmp_path / name), "num_frames": 2, "parallel": how,
+        "objective": {"name": "autoencoding", "adversary": {"start": 2, "dim": 4, "levels": 2}},
+    })  # fmt: skip
+    train(recipe("one"))
+    train_together(recipe("two"), 2)
+    assert apart(tmp_path / "one", tmp_path / "two") < TOLERANCE
+    assert any(name.startswith("optimizer/adversary") for name in learned(tmp_path / "one"))
+
+
 VIDEOGPT = {
     "autoencoder": {"num_codes": 16, "latent_channels": 4, "dim": 8, "blocks": 1},
     "denoiser": {"num_codes": 16, "in_channels": 4, "dim": 12, "depth": 1, "text_dim": 16}, "text_encoder": {"dim": 16, "depth": 1},
