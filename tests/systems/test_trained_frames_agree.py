@@ -7,7 +7,6 @@ away, which no network of single frames can, however long it learns; and what it
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 
 import pytest
 import torch
@@ -18,7 +17,7 @@ from flipbook.nn.inserts import InsertTable
 from flipbook.systems import animatediff, lavie, magicvideo, modelscope, stable_diffusion, videoldm
 from flipbook.systems.demo import SENTENCES
 from flipbook.systems.image_weights import without_inserts
-from systems.trained import Clips, flicker, fresh, loss_on, made, report, taught, world
+from systems.trained import Clips, flicker, fresh, image_model, loss_on, made, report, taught, world
 
 pytestmark = pytest.mark.slow
 IMAGE, WORDS = stable_diffusion.TINY.denoiser, stable_diffusion.TINY.text_encoder
@@ -34,14 +33,6 @@ def held_still(clips: Clips) -> Clips:
         return replace(data, video=data.video[:, :, :1].expand_as(data.video).contiguous())
 
     return some
-
-
-@cache
-def image_model():
-    """A tiny Stable Diffusion that has seen stills of the world."""
-    system = fresh("stable-diffusion", stable_diffusion.TINY)
-    taught(system, {"train": ["denoiser", "text_encoder"]}, world(frames=1), steps=100, batch=40)
-    return system
 
 
 @pytest.mark.parametrize(("name", "config"), [

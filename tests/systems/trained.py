@@ -88,6 +88,16 @@ def taught(
     return learnt
 
 
+@cache
+def image_model() -> System:
+    """A tiny Stable Diffusion that has seen stills of the world."""
+    from flipbook.systems import stable_diffusion as module
+
+    system = fresh("stable-diffusion", module.TINY)
+    taught(system, {"train": ["denoiser", "text_encoder"]}, world(frames=1), steps=100, batch=40)
+    return system
+
+
 def report(**values: float) -> None:
     """What was measured, for `pytest -rP`."""
     print(", ".join(f"{name} {value:.4g}" for name, value in values.items()))
