@@ -216,8 +216,8 @@ def test_a_name_with_a_slash_behind_it_is_a_folder(run):
 def test_words_that_are_too_many_are_told_on_the_error_stream(run):
     code, _, err = run("generate", "a red circle falls " * 30, "--model", "model")
     assert code == 0
-    assert "reads 48 words of a sentence" in err
-    assert "the 72 from 'a' on" in err
+    assert "longer than this model reads" in err
+    assert "the last 72 words, from 'a' on" in err
 
 
 def test_warnings_are_notes_without_lines_of_code(monkeypatch, capsys):

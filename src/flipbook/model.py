@@ -35,9 +35,10 @@ class UnknownWords(UserWarning):
 class UnreadWords(UserWarning):
     """A sentence is longer than the model reads; `words` lists what it leaves out."""
 
-    def __init__(self, words: Sequence[str], read: int):
+    def __init__(self, words: Sequence[str]):
         self.words = list(words)
-        super().__init__(f"this model reads {read} words of a sentence: the video will not show the {len(words)} from {words[0]!r} on.")
+        what = f"the last word, {words[0]!r}" if len(words) == 1 else f"the last {len(words)} words, from {words[0]!r} on"
+        super().__init__(f"the sentence is longer than this model reads: the video will not show {what}.")
 
 
 class SkipsLittle(UserWarning):
@@ -125,11 +126,11 @@ class Model:
         words = list(dict.fromkeys(word for sentence in sentences for word in encoder.unknown_words(sentence)))
         if words:
             warnings.warn(UnknownWords(words), stacklevel=3)
-        if not hasattr(encoder, "unread_words"):                           # those of public models cut by tokens, and do not say where
+        if not hasattr(encoder, "unread_words"):
             return
         for sentence in dict.fromkeys(sentences):
             if unread := encoder.unread_words(sentence):
-                warnings.warn(UnreadWords(unread, encoder.max_words), stacklevel=3)
+                warnings.warn(UnreadWords(unread), stacklevel=3)
 
     def _warn_of_restless_steps(self, settings: Mapping[str, Any]) -> None:
         sampler = settings.get("sampler") or self.system.defaults.get("sampler")

@@ -108,6 +108,20 @@ def test_a_t5_sentence_does_not_depend_on_its_neighbours(t5):
     assert all(torch.allclose(encoder.encode([text])[0][0], together[i], atol=1e-6) for i, text in enumerate(TEXTS))
 
 
+@pytest.mark.parametrize("which", ["clip", "t5"])
+def test_words_that_do_not_fit_are_named_and_are_those_that_change_nothing(which, clip, t5):
+    encoder = ClipTextEncoder.from_pretrained(clip, subfolder="text_encoder") if which == "clip" else T5TextEncoder.from_pretrained(t5, max_tokens=20)
+    words = [f"{'abc'[i % 3]}{'abc'[i // 3 % 3]}" for i in range(60)]
+    unread = encoder.unread_words(" ".join(words))
+    fit = len(words) - len(unread)
+    assert unread == words[fit:]
+    assert 0 < fit < 60
+    rows = lambda some: encoder.encode([" ".join(some)])[0]
+    assert torch.equal(rows(words), rows([*words[: fit + 1], "c", "a"]))     # of the first that does not fit a piece may be read
+    assert not torch.equal(rows(words), rows([*words[: fit - 1], "c", *words[fit:]]))
+    assert encoder.unread_words(" ".join(words[:fit])) == encoder.unread_words("") == []
+
+
 def test_no_word_is_unknown_and_nothing_learns(clip, t5):
     for encoder in (ClipTextEncoder.from_pretrained(clip, subfolder="text_encoder"), T5TextEncoder.from_pretrained(t5)):
         assert encoder.unknown_words("a zebra") == []

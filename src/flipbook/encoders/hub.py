@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from bisect import bisect_right
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,10 @@ class ClipTextEncoder(nn.Module):
         """None: byte-pair encoding spells any word."""
         return []
 
+    def unread_words(self, text: str) -> list[str]:
+        """The words that do not fit into the tower's length, in order."""
+        return _beyond(self.tokenizer, text, self.max_tokens)
+
 
 class T5TextEncoder(nn.Module):
     """T5's encoder (arXiv:1910.10683) as PixArt, Open-Sora, CogVideoX and Wan read it.
@@ -92,6 +97,10 @@ class T5TextEncoder(nn.Module):
     def unknown_words(self, text: str) -> list[str]:
         """None: sentence pieces spell any word."""
         return []
+
+    def unread_words(self, text: str) -> list[str]:
+        """The words that do not fit into `max_tokens`, in order."""
+        return _beyond(self.tokenizer, text, self.max_tokens)
 
 
 class ClipImageEncoder(nn.Module):
@@ -195,6 +204,15 @@ def _not_there(source: str | Path, subfolder: str, what: str, error: Exception) 
 
 def _tokenise(tokenizer: Any, texts: list[str], length: int) -> dict[str, Tensor]:
     return tokenizer(texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
+
+
+def _beyond(tokenizer: Any, text: str, length: int) -> list[str]:
+    """The words of a sentence behind the last one whose tokens, and the end's, fit into a length."""
+    words = text.split()
+    size = lambda count: len(tokenizer(" ".join(words[:count]), truncation=False, verbose=False)["input_ids"])
+    if size(len(words)) <= length:
+        return []
+    return words[bisect_right(range(len(words)), length, key=size) - 1 :]
 
 
 def _device(model: Any) -> torch.device:
