@@ -141,6 +141,8 @@ def test_what_is_measured_is_right_for_the_worlds_own_clips_and_wrong_for_other_
     assert right["flicker"] < 1.0
     wrong = measure(clips, [*SHOWN[1:], SHOWN[0]])
     assert wrong["colour"] == 0.0
+    small = [replace(clip, frames=clip.frames[:, ::2, ::2]) for clip in clips]                  # 16 x 16, as some cascades begin
+    assert measure(small, SHOWN)["steady"] == 1.0
     noise = [Video(np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8), fps=4.0)]
     assert measure(noise, [""])["flicker"] > 3.0
     assert "colour" not in measure(noise, [""])

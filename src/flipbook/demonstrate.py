@@ -31,6 +31,8 @@ from flipbook.video import Video
 
 MEASURED = 16
 """Clips that are measured, where a clip is cheap; a cascade makes those of the sheet alone."""
+READABLE = 32
+"""Pixels of a side from which on the truth reader finds shapes."""
 Told = Callable[[str], None]
 
 
@@ -240,6 +242,7 @@ def measure(videos: Sequence[Video], sentences: Sequence[str]) -> dict[str, Any]
 
     colour, shape, motion: in [0, 1], against the world's truth; only where a sentence was asked for.   steady: share of the clips with one object, seen in
     nearly all frames.   flicker: grey levels, the mean of `flipbook check`'s local flicker.   clips: how many were measured.
+    Clips too small for the reader are measured with each pixel enlarged to a square.
     """
     from flipbook.metrics.probes.base import Footage
     from flipbook.metrics.probes.flicker import local_flicker
@@ -247,6 +250,7 @@ def measure(videos: Sequence[Video], sentences: Sequence[str]) -> dict[str, Any]
     from flipbook.metrics.truth.score import score_reading
 
     mean = lambda values: round(sum(values) / len(values), 3)
+    videos = [_readable(video) for video in videos]
     readings = [read_clip(video.frames) for video in videos]
     scores = [score_reading(reading, sentence) for reading, sentence in zip(readings, sentences, strict=True) if sentence]
     told = {name: mean([bool(getattr(one, name)) for one in scores]) for name in ("colour", "shape", "motion")} if scores else {}
@@ -255,6 +259,11 @@ def measure(videos: Sequence[Video], sentences: Sequence[str]) -> dict[str, Any]
         "steady": mean([len(reading.objects) == 1 and reading.objects[0].steady for reading in readings]),
         "flicker": mean([local_flicker(Footage.of(video.frames, video.fps, cuts=[])).value for video in videos]),
     }  # fmt: skip
+
+
+def _readable(video: Video) -> Video:
+    times = -(-READABLE // min(video.height, video.width))
+    return replace(video, frames=video.frames.repeat(times, axis=1).repeat(times, axis=2)) if times > 1 else video
 
 
 def _parameters(folder: Path) -> int:
