@@ -48,13 +48,14 @@ Make = Callable[[str, int, int], Video]
 def ways_of(model: str) -> dict[str, Make]:
     """The three ways, and the world."""
     ready = prepare(flipbook.load(model).system)
+    within = lambda n: FPS * (n - 1) / (TRAINED - 1)                       # the rate at which n frames last as long as training's
     at = lambda rate: lambda sentence, n, seed: generate(ready, sentence, num_frames=n, fps=rate(n), seed=seed)[0]
     world = lambda sentence, n, seed: from_scene(scene_from_caption(sentence, seed), num_frames=n, height=64, width=64, frames=range(n)).frames
     return {
         "as it is": at(lambda n: FPS),
-        "moved together": at(lambda n: FPS * (n - 1) / (TRAINED - 1)),
+        "moved together": at(within),
         "in windows": lambda sentence, n, seed: Video(rolled(ready, sentence, n, seed, {}, window=TRAINED, new=TRAINED - GIVEN), fps=FPS),
-        "the world": lambda sentence, n, seed: Video(world(sentence, n, seed), fps=FPS),
+        "the world": lambda sentence, n, seed: Video(world(sentence, n, seed), fps=within(n)),    # it paces its motions by the clip
     }
 
 
