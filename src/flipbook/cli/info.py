@@ -64,9 +64,24 @@ def model_info(path: Path) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     rows = [("model", f"{facts['name']}, {facts['parameters']:,} parameters, {size(facts['bytes'])}")]
     for name, part in facts["parts"].items():
         rows.append((name, f"{part['class']}, {part['parameters']:,} parameters, {' '.join(part['dtypes'])}"))
-    for name in ("process", "defaults", "card"):
+    for name in ("process", "defaults"):
         rows.extend((name if i == 0 else "", f"{key}: {value}") for i, (key, value) in enumerate(facts[name].items()))
+    rows.extend(("card" if i == 0 else "", line) for i, line in enumerate(card_lines(facts["card"])))
     return facts, rows
+
+
+def card_lines(card: dict[str, Any]) -> list[str]:
+    """A card to read: a line for each stage of training and each group of scores, the rest as it stands. `--json` has all of it."""
+    lines = [f"{key}: {value}" for key, value in card.items() if key not in ("stages", "scores") or not value]
+    for stage in card.get("stages") or ():
+        validation = stage.get("validation_loss") or {}
+        told = f", validation loss {validation['first']} to {validation['last']}" if validation else ""
+        lines.append(f"stage: {stage['recipe']}, {stage['updates']} updates in {stage['seconds'] / 60:.0f} minutes{told}")
+    scores = card.get("scores") or {}
+    for group, found in scores.get("groups", {}).items():
+        shares = ", ".join(f"{name} {100 * one['share']:.0f} %" for name, one in found["attributes"].items())
+        lines.append(f"scores: {group}, {found['prompts']} prompts: {shares}")
+    return lines + ([f"scores: {scores['command']}"] if "command" in scores else [])
 
 
 def pipeline_info(folder: Path, index: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
