@@ -1,4 +1,4 @@
-"""Start `train_toy.py`, or the training of a recipe, as a program: in one process or as `torchrun` would in several."""
+"""Start `train_toy.py`, or the training of a recipe, as a program: in one process or as `torchrun` would in several; and what a run left."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from torch import Tensor
 
+from flipbook.checkpoint import load_newest
 from flipbook.training.recipe import Recipe
 
 HERE = Path(__file__).parent
@@ -31,6 +33,13 @@ def train_together(recipe: Recipe, processes: int) -> None:
     path = recipe.output.with_suffix(".yaml")
     path.write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude_unset=True)))
     _together(["-m", "flipbook", "train", path], processes)
+
+
+def kept(folder: Path) -> dict[str, Tensor]:
+    """Every tensor of a run's newest checkpoint: weights, their averages, the optimiser's state."""
+    newest = load_newest(folder, {})
+    assert newest is not None
+    return {f"{part}/{name}": value for part, named in newest.tensors.items() for name, value in named.items()}
 
 
 def _together(program: list[Any], processes: int) -> None:

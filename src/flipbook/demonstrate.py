@@ -23,10 +23,9 @@ from typing import Any
 import torch
 
 from flipbook import systems
-from flipbook.denoisers.unet import UNet
 from flipbook.files.temporary import written_whole
 from flipbook.systems.demo import BEGINNING, SENTENCES, SHOWN, Demo, Lesson, in_v
-from flipbook.systems.image_weights import start_from_image_model, without_inserts
+from flipbook.systems.image_weights import has_inserts, start_from_image_model, without_inserts
 from flipbook.video import Video
 
 MEASURED = 16
@@ -180,7 +179,7 @@ def _made(name: str, demo: Demo, trained: Mapping[str, Path], folder: Path, seed
     write_sheet(contact_sheet(shown, titles=titles[: len(shown)]), folder / "sheet.png")
     measured = measure(made, sentences)
     result = {"video": "video.mp4", "sheet": "sheet.png", "shown": titles[: len(shown)], "measured": measured}
-    if not _has_inserts(system):
+    if not has_inserts(system):
         return result
     told(f"{name}: sampling without inserts")
     together = measure(*_sampled(demo, system, settings, seed)) if demo.cascade else measured
@@ -198,10 +197,6 @@ def _first_of(demo: Demo) -> tuple[dict[str, Any], str]:
     return {key: value for key, value in settings.items() if value is not None}, first.model
 
 
-def _has_inserts(system: Any) -> bool:
-    return isinstance(system.denoiser, UNet) and bool(system.denoiser.config.inserts.rows)
-
-
 def _sampled(demo: Demo, system: Any, settings: dict[str, Any], seed: int) -> tuple[list[Video], list[str]]:
     from flipbook.conditions import FirstFrame, Frames, Text
     from flipbook.data.world import from_scene, scene_from_caption
@@ -212,7 +207,7 @@ def _sampled(demo: Demo, system: Any, settings: dict[str, Any], seed: int) -> tu
     if demo.asks == "nothing":
         requests = [[Text()] for _ in sentences]
     elif demo.asks in ("picture", "beginning"):
-        step = round(8 / settings["fps"])                              # the world's own rate is 8
+        step = round(8 / settings["fps"])                                   # the world's own rate is 8
         places = [0] if demo.asks == "picture" else range(0, BEGINNING * step, step)
         size = {"height": settings["height"], "width": settings["width"], "frames": places}
         begun = [from_scene(scene_from_caption(s, 2 * i + 1), **size).frames for i, s in enumerate(sentences)]

@@ -89,15 +89,18 @@ def what_inserts_do(told: Mapping[str, Any]) -> list[str]:
     rows = [(name, facts["without"]) for name, facts in told["systems"].items() if "without" in facts]
     if not rows:
         return []
-    steady, flicker = (lambda one: f"{100 * one['steady']:.0f} %"), (lambda one: f"{one['flicker']:.1f}")
-    columns = lambda with_them, without: f"{steady(with_them)} | {steady(without)} | {flicker(with_them)} | {flicker(without)}"
+
+    def columns(one: Mapping[str, Any]) -> str:
+        both = one["together"], one["apart"]
+        return " | ".join([*(f"{100 * each['steady']:.0f} %" for each in both), *(f"{each['flicker']:.1f}" for each in both)])
+
     return [
         "What the inserts do: clips of the network that begins (a cascade's first stage), and of the same network with its inserts switched off",
         "(`--inserts off`), from the same sentences and noise.",
         "",
         "| system | network | steady | steady, off | flicker | flicker, off |",
         "|---|---|---|---|---|---|",
-        *(f"| {name} | {one['network']} | {columns(one['together'], one['apart'])} |" for name, one in rows),
+        *(f"| {name} | {one['network']} | {columns(one)} |" for name, one in rows),
         "",
     ]  # fmt: skip
 

@@ -13,7 +13,6 @@ from torch import nn
 
 from flipbook import systems
 from flipbook.baselines.discriminator import MotionDiscriminator
-from flipbook.checkpoint import load_newest
 from flipbook.data.batch import Batch, Sample, collate
 from flipbook.data.seeds import derive_seed
 from flipbook.interop.folder import save_pretrained
@@ -22,6 +21,7 @@ from flipbook.objectives.augmenting import augmented
 from flipbook.objectives.base import build_objective
 from flipbook.train import train
 from flipbook.training.recipe import parse_recipe
+from train_toy_runs import kept
 
 SEEDS = [11, 12, 13]
 SMALL = {"dim": 4, "max_dim": 8}
@@ -216,11 +216,6 @@ def recipe(folder, steps, **changes):
         "objective": {"name": "adversarial", **SMALL, "r1_every": 2}, "validation": {"every": 0}, "samples": {"every": 0},
         "optimizer": {"lr": 2e-3, "betas": [0.0, 0.99], "weight_decay": 0.0}, "log": {"every": 1, "tensorboard": False}, **changes,
     })  # fmt: skip
-
-
-def kept(folder):
-    tensors = load_newest(folder, {}).tensors
-    return {f"{part}/{name}": value for part, named in tensors.items() for name, value in named.items()}
 
 
 @pytest.mark.parametrize("cut", [2, 3])

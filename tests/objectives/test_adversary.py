@@ -10,7 +10,6 @@ from torch import nn
 
 from clips import batch
 from flipbook import systems
-from flipbook.checkpoint import load_newest
 from flipbook.interop.folder import save_pretrained
 from flipbook.objectives.adversary import Adversary, AdversaryOptions
 from flipbook.objectives.base import build_objective
@@ -18,6 +17,7 @@ from flipbook.systems import lvdm, videoldm
 from flipbook.train import train
 from flipbook.training.optim import Optimizer
 from flipbook.training.recipe import OptimizerRecipe, parse_recipe
+from train_toy_runs import kept
 
 SEEDS = [1, 2]
 SMALL = {"dim": 4, "levels": 2}
@@ -210,11 +210,6 @@ def recipe(folder, steps):
         "height": 16, "width": 16, "batch_size": 2, "schedule": "constant", "warmup": 0, "ema": 0.5, "validation": {"every": 0}, "samples": {"every": 0},
         "objective": {"name": "autoencoding", "adversary": {**SMALL, "start": 1}}, "log": {"every": 1, "tensorboard": False},
     })  # fmt: skip
-
-
-def kept(folder):
-    tensors = load_newest(folder, {}).tensors
-    return {f"{part}/{name}": value for part, named in tensors.items() for name, value in named.items()}
 
 
 @pytest.mark.parametrize("cut", [2, 3])

@@ -16,6 +16,7 @@ from flipbook.data.batch import Batch, Sample, collate
 from flipbook.data.world import from_scene, scene_from_caption
 from flipbook.interop.folder import shipped_models
 from flipbook.objectives.base import Objective, build_objective
+from flipbook.systems import stable_diffusion
 from flipbook.systems.base import System
 from flipbook.systems.demo import SENTENCES, in_v
 
@@ -91,9 +92,7 @@ def taught(
 @cache
 def image_model() -> System:
     """A tiny Stable Diffusion that has seen stills of the world."""
-    from flipbook.systems import stable_diffusion as module
-
-    system = fresh("stable-diffusion", module.TINY)
+    system = fresh("stable-diffusion", stable_diffusion.TINY)
     taught(system, {"train": ["denoiser", "text_encoder"]}, world(frames=1), steps=100, batch=40)
     return system
 

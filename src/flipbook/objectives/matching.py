@@ -75,8 +75,8 @@ class Matching(Student):
         self.critic = copy.deepcopy(self.teacher.denoiser).requires_grad_(True)
         self._trainable = nn.ModuleDict({"denoiser": system.denoiser.requires_grad_(True), "critic": self.critic})
         self._step = 0
-        system.defaults = system.defaults | {"num_inference_steps": options.steps, "guidance_scale": 1.0}
-        system.defaults["sampler"] = "euler_ancestral" if options.fresh else "euler"
+        sampler = "euler_ancestral" if options.fresh else "euler"
+        system.defaults = system.defaults | {"num_inference_steps": options.steps, "guidance_scale": 1.0, "sampler": sampler}
 
     def trainable(self) -> nn.Module:
         return self._trainable

@@ -38,13 +38,18 @@ def start_from_image_model(denoiser: nn.Module, image: Mapping[str, Tensor]) -> 
     return fresh
 
 
+def has_inserts(system: System) -> bool:
+    """Whether a system's denoiser is an image U-Net with something inserted."""
+    return isinstance(system.denoiser, UNet) and bool(system.denoiser.config.inserts.rows)
+
+
 def without_inserts(system: System) -> System:
     """The image model inside a video system, which makes each frame by itself. It shares every weight with the system, and lacks the inserts.
 
     Raises ValueError for a system whose denoiser has no inserts.
     """
     net = system.denoiser
-    if not isinstance(net, UNet) or not net.config.inserts.rows:
+    if not has_inserts(system):
         raise ValueError(f"inserts are switched off where there are some; the {type(net).__name__} of {system.name!r} has none. Try it as it is.")
     with torch.device("meta"):
         image = UNet(replace(net.config, inserts=InsertTable()))
