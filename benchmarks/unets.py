@@ -4,8 +4,9 @@
 
 AnimateDiff (`UNetMotionModel`), ModelScope (`UNet3DConditionModel`) and Stable Video Diffusion (`UNetSpatioTemporalConditionModel`), widths
 64, 128, 256, 256, one layer a block, 8 frames of 16 x 16 latents, 77 rows of text (one of a picture for SVD). Weights are random, drawn in the
-peer's class and copied by the key maps of `interop/keys`. A loop is DDIM with guidance 7.5: the peer's is the one of its pipelines
-(both branches in one batch, its own scheduler), ours the samplers, the guidance list and `prepare` of the package. See `race.py` for what is measured.
+peer's class and copied by the key maps of `interop/keys`. A loop is DDIM with guidance 7.5: the
+peer's is the one of its pipelines (both branches in one batch, its own scheduler), ours the samplers, the guidance list, its branches and
+`prepare` of the package. See `race.py` for what is measured.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from race import DTYPES, difference, draw, facts, head, operations, options, pro
 from tables import replace_table
 from torch import Tensor
 
+from flipbook.branches import Branches
 from flipbook.denoisers.unet import UNet
 from flipbook.guidance import guide
 from flipbook.interop.keys.unet_animatediff import MOTION
@@ -125,11 +127,8 @@ def loops(pair: Pair) -> Pair:
     def run_ours(net: Any, x: Tensor) -> Tensor:
         dtype = next(net.parameters()).dtype
 
-        def branch(tokens: Tensor) -> Any:
-            doors = net.prepare(Doors(tokens=tokens.to(dtype)))
-            return plan.process.denoiser(lambda x, t: net(x.to(dtype), t, doors).float())
-
-        denoise = guide({"off": branch(off), "on": branch(on)}, [("off", 1), ("on", SCALE)])
+        doors = {name: net.prepare(Doors(tokens=tokens.to(dtype))) for name, tokens in (("off", off), ("on", on))}
+        denoise = guide(Branches(net, plan.process, doors, {}, dtype=dtype), [("off", 1), ("on", SCALE)])
         return sample_ddim(denoise, x, plan.process.path, plan.matrix(STEPS, FRAMES))
 
     return Pair(pair.name, pair.theirs, pair.ours, run_theirs, run_ours, pair.tokens)

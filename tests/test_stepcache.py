@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from flipbook import systems
+from flipbook import branches, systems
 from flipbook.generate import generate
 from flipbook.sampling import prepare
 from flipbook.stepcache import StepCache
@@ -131,7 +131,8 @@ def ready(request):
 
 @pytest.fixture
 def caches(monkeypatch):
-    """The caches of all branches that were asked since the list was last cleared."""
+    """The caches of all branches that were asked since the list was last cleared; each is asked for itself, as in larger work."""
+    monkeypatch.setattr(branches, "SMALL", 0)
     made, original = [], StepCache.beside
     monkeypatch.setattr(StepCache, "beside", lambda self: made.append(original(self)) or made[-1])
     return made

@@ -14,12 +14,11 @@ What steers a sample without another condition is in `steering.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from flipbook.nn.doors import Doors
+from flipbook.branches import ask
 from flipbook.process import Process, expand_t
 from flipbook.process.variance import WithVariance
 
@@ -37,7 +36,7 @@ def guide(
 ) -> Denoise:
     """One denoiser out of several: `guide({"uncond": u, "cond": c}, [("uncond", 1), ("cond", 7.5)])`.
 
-    branches: named denoisers (x, t) -> x0; x (B, C, T, H, W), t (B,) or (B, T).
+    branches: named denoisers (x, t) -> x0; x (B, C, T, H, W), t (B,) or (B, T). `Branches` of one network share a batch.
     weights:  entries (branch, weight) in order. A weight is a number, a (T,) tensor (one per frame), or a function of
               t that returns a number, (B,), (T,) against t (B, T), or (B, T). The first entry is where the sum
               starts: its weight is 1. Weight 1 on the last entry alone runs that branch and returns its bits,
@@ -68,51 +67,22 @@ def guide(
     def denoise(x: Tensor, t: Tensor) -> Tensor:
         levels = [_resolve(weight, t, interval) for _, weight in weights[1:]]
         kept = _needed(names, levels)
-        guided = branches[kept[0][0]](x, t)
         if len(kept) == 1:
-            return guided
-        previous = guided
+            return branches[kept[0][0]](x, t)
+        answers = ask(branches, list(dict.fromkeys([name for name, _ in kept] + names[-1:] * (rescale > 0))), x, t)
+        guided = previous = answers[kept[0][0]]
         for k, (name, level) in enumerate(kept[1:]):
-            now = branches[name](x, t)
+            now = answers[name]
             w = level if level.ndim == 0 else expand_t(level, x)
             # lerp is exact at 0 and at 1, so a frame of weight 1 beside guided frames keeps its bits too
             guided = torch.lerp(guided, now, w.to(now)) if k == 0 else guided + w.to(now) * (now - previous)
             previous = now
         if rescale > 0:
-            last = previous if kept[-1][0] == names[-1] else branches[names[-1]](x, t)
-            guided = _rescale(guided, last, x, t, rescale, process)
+            guided = _rescale(guided, answers[names[-1]], x, t, rescale, process)
         return guided
 
     share = getattr(branches[names[-1]], "share", None)
     return denoise if share is None else WithVariance(denoise, share)
-
-
-class Remembered:
-    """What a run last thought of the clean clip, for networks that read it (self-conditioning, arXiv:2208.04202). A run begins with a new one.
-
-    All branches of the guidance list read the one guided estimate.
-    """
-
-    def __init__(self) -> None:
-        self.x0: Tensor | None = None
-
-    def after(self, hook: Callable[[Tensor, int], Tensor] | None) -> Callable[[Tensor, int], Tensor]:
-        """An x0 hook that does what `hook` does, and remembers what comes of it."""
-
-        def remember(x0: Tensor, step: int) -> Tensor:
-            self.x0 = x0 if hook is None else hook(x0, step)
-            return self.x0
-
-        return remember
-
-    def told(self, doors: Doors, dtype: torch.dtype) -> Doors:
-        """Doors with the estimate, once there is one."""
-        return doors if self.x0 is None else doors.with_(estimate=self.x0.to(dtype))
-
-
-def remembered(net: Any) -> Remembered | None:
-    """The memory of a run of a network that reads its own last estimate; None for one that does not."""
-    return Remembered() if getattr(getattr(net, "config", None), "self_conditioned", False) else None
 
 
 def oscillating(times: Tensor, *, high: float = 15.0, low: float = 1.0, constant: int = 5) -> Callable[[Tensor], Tensor]:

@@ -15,16 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from flipbook import machine
+from flipbook.branches import Branches, Remembered, remembered
 from flipbook.candidates import best, candidate_seeds, denoising_error, judging_seed
 from flipbook.conditions import Inputs, Request, Size, branches, empty_inputs, to_json
-from flipbook.guidance import Remembered, guide, remembered
+from flipbook.guidance import guide
 from flipbook.hints import nearest
 from flipbook.interop.folder import card_hash, weights_hash
-from flipbook.nn.doors import Doors
 from flipbook.process.matrix import from_strength
 from flipbook.process.noise import NoiseSource
 from flipbook.samplers import SAMPLERS
-from flipbook.samplers.common import Denoise
 from flipbook.stepcache import StepCache
 from flipbook.systems.base import System
 
@@ -166,7 +165,7 @@ def _latents(
 
 def _told(
     ready: Prepared, requests: Sequence[Request], settings: Settings, seeds: Sequence[int], last: Remembered | None = None
-) -> tuple[Inputs, dict[str, Denoise]]:
+) -> tuple[Inputs, Branches]:
     """What requests put into the clip itself, and the denoiser told nothing, then more and more, up to all they say."""
     system, device = ready.system, ready.device
     latent = latent_shape(system, settings.size)
@@ -174,19 +173,8 @@ def _told(
     frames_door = {"frame_is_given": inputs.is_given, "frame_index": frame_index(system, settings).to(device).expand(len(requests), -1)}
 
     cache = None if settings.step_cache is None else StepCache(settings.step_cache)
-
-    def branch(doors: Doors) -> Denoise:
-        constant = ready.net.prepare(doors.to(device, ready.dtype))
-        how: dict[str, Any] = {} if cache is None else {"run": cache.beside().run}
-        how |= constant.to_network()
-
-        def network(x: Tensor, t: Tensor) -> Tensor:
-            now = constant if last is None else last.told(constant, ready.dtype)
-            return ready.net(x.to(ready.dtype), t, now, **frames_door, **how).float()
-
-        return system.process.denoiser(network)
-
-    return inputs, {name: branch(d) for name, d in doors.items()}
+    told = {name: ready.net.prepare(door.to(device, ready.dtype)) for name, door in doors.items()}
+    return inputs, Branches(ready.net, system.process, told, frames_door, dtype=ready.dtype, last=last, cache=cache)
 
 
 def _drawn_latents(ready: Prepared, requests: Sequence[Request], settings: Settings, seeds: Sequence[int]) -> Tensor:

@@ -9,15 +9,14 @@ import torch
 from torch import Tensor
 
 from flipbook.autoencoders.tiling import decode_in_chunks
+from flipbook.branches import Branches, remembered
 from flipbook.conditions import Request, Size, branches, empty_inputs
-from flipbook.guidance import guide, remembered
-from flipbook.nn.doors import Doors
+from flipbook.guidance import guide
 from flipbook.process.matrix import from_strength, noise_levels
 from flipbook.process.noise import NoiseSource
 from flipbook.process.process import expand_t
 from flipbook.process.spacing import Spacing, uniform
 from flipbook.samplers import SAMPLERS
-from flipbook.samplers.common import Denoise
 
 Progress = Callable[[int, int], None]
 
@@ -60,14 +59,10 @@ def sample_stage(
 
     last = remembered(system.denoiser)
 
-    def branch(doors: Doors) -> Denoise:
-        constant = system.denoiser.prepare(doors.to(device, torch.float32))
-        door = {"frame_is_given": inputs.is_given, "frame_index": index.expand(batch, -1), **constant.to_network()}
-        net = system.denoiser
-        return system.process.denoiser(lambda x, t: net(x, t, constant if last is None else last.told(constant, torch.float32), **door))
-
-    weights = system.guidance_list(doors, guidance_scale, len(ends))
-    denoise = guide({name: branch(d) for name, d in doors.items()}, weights, process=system.process)
+    told = {name: system.denoiser.prepare(door.to(device, torch.float32)) for name, door in doors.items()}
+    frames_door = {"frame_is_given": inputs.is_given, "frame_index": index.expand(batch, -1)}
+    asked = Branches(system.denoiser, system.process, told, frames_door, last=last)
+    denoise = guide(asked, system.guidance_list(doors, guidance_scale, len(ends)), process=system.process)
     noise, path, steps = NoiseSource(latent, seeds, shared=shared_noise), system.process.path, len(matrix) - 1
     t = matrix[0].to(device, torch.float32).expand(batch, -1)
     x = expand_t(path.sigma(t), inputs.given) * noise().to(device)

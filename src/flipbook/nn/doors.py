@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,6 +64,30 @@ class Doors:
             frame_attends=pick(self.frame_attends),
             keys_values=None if self.keys_values is None else tuple((k[rows], v[rows]) for k, v in self.keys_values),
         )
+
+    @staticmethod
+    def joined(many: Sequence[Doors]) -> Doors | None:
+        """One batch of all their samples, one after the other; None if they do not have the same doors in the same sizes."""
+        first = many[0]
+
+        def join(values: Sequence[Any]) -> Any:
+            if isinstance(values[0], Tensor):
+                return torch.cat(list(values))
+            return None if values[0] is None else tuple(join(parts) for parts in zip(*values, strict=True))
+
+        if any(other._sizes() != first._sizes() for other in many):
+            return None
+        return Doors(**{f.name: join([getattr(doors, f.name) for doors in many]) for f in fields(first)})
+
+    def _sizes(self) -> Any:
+        """What must be alike in samples of one batch."""
+
+        def size(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                return value.shape[1:], value.dtype, value.device
+            return None if value is None else tuple(size(part) for part in value)
+
+        return tuple(size(getattr(self, f.name)) for f in fields(self))
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Doors:
         """The same doors on another device, floating parts in another dtype."""

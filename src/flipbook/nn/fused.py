@@ -1,4 +1,4 @@
-"""A linear layer and the activation behind it in one pass over memory, where torch has a kernel for that."""
+"""A linear layer and what is done with its answer in one pass over memory, where torch has a kernel for that: CPUs, where no gradient is wanted."""
 
 from __future__ import annotations
 
@@ -12,12 +12,27 @@ _KERNEL: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.bac
 
 
 def linear_gelu(layer: nn.Linear, x: Tensor) -> Tensor:
-    """gelu(layer(x)) in its tanh form: (..., D) to (..., D'). One kernel on CPUs where no gradient is wanted, else two."""
-    plain = _KERNEL is None or x.device.type != "cpu" or x.dtype not in (torch.float32, torch.bfloat16) or torch.compiler.is_compiling()
-    plain = plain or type(layer) is not nn.Linear                           # its own forward may add to the product
-    if plain or (torch.is_grad_enabled() and (x.requires_grad or layer.weight.requires_grad)) or torch.is_autocast_enabled("cpu"):
-        return F.gelu(layer(x), approximate="tanh")
-    return _KERNEL(x, layer.weight, layer.bias, "gelu", [], "tanh")
+    """gelu(layer(x)) in its tanh form: (..., D) to (..., D')."""
+    if _fits(layer, x):
+        return _KERNEL(x, layer.weight, layer.bias, "gelu", [], "tanh")
+    return F.gelu(layer(x), approximate="tanh")
+
+
+def linear_geglu(layer: nn.Linear, x: Tensor) -> Tensor:
+    """(..., D) to (..., D'), D' half of the layer's width: its first half times the GELU of the second, in the exact form (arXiv:2002.05202)."""
+    if _fits(layer, x):
+        (w_value, w_gate), (value, gate) = layer.weight.chunk(2), layer.bias.chunk(2)
+        return _KERNEL.binary(x, _KERNEL(x, w_gate, gate, "gelu", [], "none"), w_value, value, "mul")
+    values, gates = layer(x).chunk(2, dim=-1)
+    return values * F.gelu(gates)
+
+
+def _fits(layer: nn.Linear, x: Tensor) -> bool:
+    """Whether the kernel does what the layer does: a layer of a class of its own may add to the product, an adapter for instance."""
+    if _KERNEL is None or x.device.type != "cpu" or x.dtype not in (torch.float32, torch.bfloat16) or type(layer) is not nn.Linear:
+        return False
+    wanted = torch.is_grad_enabled() and (x.requires_grad or layer.weight.requires_grad)
+    return not (wanted or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"))
 
 
 class GELULayers(nn.Sequential):

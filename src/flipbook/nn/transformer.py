@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flipbook.nn.attention import attend, first_frame, softmax_attention, sparse_causal
 from flipbook.nn.clip import Clip
+from flipbook.nn.fused import linear_geglu
 
 KVFrames = Literal["own", "sparse_causal", "first_frame"]
 TABLES: dict[KVFrames, Callable[[int], Tensor]] = {"sparse_causal": sparse_causal, "first_frame": first_frame}
@@ -99,5 +99,5 @@ class GatedMLP(nn.Module):
         self.enter, self.leave = nn.Linear(dim, 8 * dim), nn.Linear(4 * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        value, gate = self.enter(x).chunk(2, dim=-1)
-        return self.leave(value * F.gelu(gate))
+        out: Tensor = self.leave(linear_geglu(self.enter, x))
+        return out

@@ -140,7 +140,10 @@ class NetworkDenoiser:
         self._last: tuple[Tensor, Tensor, Tensor] | None = None
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        prediction = self.predict(x, t)
+        return self.heard(self.predict(x, t), x, t)
+
+    def heard(self, prediction: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        """x0 of what the network answered about (x, t)."""
         self._last = (x, t, prediction) if prediction.shape[1] > x.shape[1] else None
         return self.process.to_x0(prediction, x, t)
 
