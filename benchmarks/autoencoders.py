@@ -95,6 +95,8 @@ def learned(kind: Kind, channels: int, home: Path, minutes: float, footage: Path
     system.autoencoder = kind.build(channels)
     options = dict(recipe.objective)
     result = train(recipe, objective=build_objective(options.pop("name"), system, options), resume=True)
+    if result.stopped:
+        raise SystemExit(f"{result.stopped}, {home} is saved at update {result.step}. The same command goes on from there.")
     return systems.load(home / "model").autoencoder, result.step
 
 

@@ -10,6 +10,7 @@ import torch
 
 from clips import batch
 from flipbook import systems
+from flipbook.conditions import FirstFrame, LastFrame, Text
 from flipbook.interop.folder import from_pretrained, save_pretrained
 from flipbook.objectives.base import build_objective
 from flipbook.streaming import stream
@@ -38,6 +39,15 @@ def test_it_streams_and_streams_the_same_from_its_folder(name, tmp_path):
     assert (again.method, again.streaming, again.index_fps) == (name, system.streaming, system.index_fps)
     assert again.process == system.process
     assert np.array_equal(np.concatenate(chunks), np.concatenate(list(stream(again, "a red circle falls", **SMALL))))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_begins_with_known_frames_and_takes_no_last_one(name):
+    ready, picture = tiny(name).eval(), np.full((32, 32, 3), 90, np.uint8)
+    chunks = list(stream(ready, [Text("a red circle falls"), FirstFrame(picture)], **SMALL))
+    assert sum(map(len, chunks)) == 5
+    with pytest.raises(ValueError, match="LastFrame is no condition of this system. It takes Text, Frames, FirstFrame"):
+        list(stream(ready, [Text("a red circle falls"), LastFrame(picture)], **SMALL))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flipbook.autoencoders.frame import FrameAutoencoder
+from flipbook.conditions import TEXT, Entrance, FirstFrame, Frames
+from flipbook.conditions.entrances import given_frames
 from flipbook.denoisers.dit import DiT
 from flipbook.encoders.words import WordEncoder
 from flipbook.long.streaming import Streaming
@@ -25,6 +27,8 @@ class StreamedConfig(thumb.ThumbConfig):
 TINY = StreamedConfig(
     autoencoder=thumb.TINY.autoencoder, denoiser=thumb.TINY.denoiser, text_encoder=thumb.TINY.text_encoder, streaming=Streaming(chunk=2, window=4),
 )  # fmt: skip
+BEGINNING = Entrance(name="frames", kinds=(Frames, FirstFrame), enter=given_frames)
+"""Known frames are those that a video begins with: a stream has no last one."""
 FEW_STEPS: dict[str, Any] = {**thumb.DEFAULTS, "num_inference_steps": 4, "guidance_scale": 1.0, "sampler": "euler"}
 """Of a student: its teacher's guidance is in its weights, and its few steps were taught without noise between them."""
 
@@ -33,7 +37,7 @@ def composed(of: Card, *, defaults: dict[str, Any] | None = None, **parts: Any) 
     """The system of parts that are there: denoiser, autoencoder, text_encoder, streaming; name and card if they have others."""
     return System(
         **{"name": of.name, "streaming": Streaming(), "process": Process(RectifiedFlow(shift=thumb.ThumbConfig.shift), predicts="flow"), **parts},
-        method=of.name, defaults=FEW_STEPS | (defaults or {}),
+        conditions=(TEXT, BEGINNING), method=of.name, defaults=FEW_STEPS | (defaults or {}),
     )  # fmt: skip
 
 
