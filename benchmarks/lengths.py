@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from streaming import rolled
+from stretches import FPS, SENTENCES, TRAINED, scores
 from tables import replace_table
 
 import flipbook
@@ -35,12 +36,7 @@ from flipbook.metrics.truth.score import score_reading
 from flipbook.sampling import prepare
 from flipbook.video import Video, contact_sheet
 
-SENTENCES = (
-    "a red circle bounces on a gray background", "a large blue square stays still on a black background",
-    "a yellow circle orbits on a brown background", "a small purple star stays still on a cloudy background",
-    "an orange square bounces on a striped background", "a white triangle orbits on a teal background",
-)  # fmt: skip
-TRAINED, FPS, GIVEN = 16, 8.0, 8
+GIVEN = 8
 Make = Callable[[str, int, int], Video]
 """(sentence, frames, seed) -> the clip."""
 
@@ -59,13 +55,6 @@ def ways_of(model: str) -> dict[str, Make]:
     }
 
 
-def stretches(video: Video) -> list[np.ndarray]:
-    """The clip at training's rate, cut into stretches as long as training's clips; the last one ends with the clip."""
-    frames = video.frames[np.arange(0, video.num_frames - 0.5, video.fps / FPS).round().astype(int)]
-    starts = [*range(0, len(frames) - TRAINED, TRAINED), len(frames) - TRAINED]
-    return [frames[start : start + TRAINED] for start in starts]
-
-
 def measured(make: Make, length: int, seeds: int) -> tuple[dict[str, float], list[Video]]:
     """Means over sentences and seeds, and the clips of the first seed."""
     rows, shown = [], []
@@ -74,10 +63,10 @@ def measured(make: Make, length: int, seeds: int) -> tuple[dict[str, float], lis
             begun = time.process_time()
             video = make(sentence, length, seed)
             seconds = (time.process_time() - begun) / length
-            scores = [score_reading(read_clip(part), sentence) for part in stretches(video)]
+            parts = scores(video, sentence)
             rows.append({
-                "objects": score_reading(read_clip(video.frames), sentence).objects, "shape": np.mean([one.shape for one in scores]),
-                "motion": np.mean([one.motion for one in scores]), "flicker": local_flicker(Footage.of(video.frames, FPS, cuts=[])).value, "seconds": seconds,
+                "objects": score_reading(read_clip(video.frames), sentence).objects, "shape": np.mean([one.shape for one in parts]),
+                "motion": np.mean([one.motion for one in parts]), "flicker": local_flicker(Footage.of(video.frames, FPS, cuts=[])).value, "seconds": seconds,
             })  # fmt: skip
             if seed == 0:
                 shown.append(video)

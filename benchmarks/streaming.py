@@ -1,10 +1,11 @@
-"""What streaming costs and what it keeps: frames per second, peak memory by length, and how colours, detail and flicker go over time.
+"""What streaming costs and what it keeps: frames per second, how much stays right, peak memory by length, and how colours, detail and flicker go.
 
-    python benchmarks/streaming.py MODEL [--against thumb] [--frames 64] [--memory 200 2000] [--sheets FOLDER] [--json FILE]
+    python benchmarks/streaming.py MODEL [--against thumb] [--frames 64] [--seeds 2] [--memory 200 2000] [--sheets FOLDER] [--json FILE]
 
-MODEL is causal (`recipes/stream-1-causal.yaml`, `stream-2-distilled.yaml`). The model it is set against sees whole clips: it goes on as it
-can, in windows as long as what the causal model reads, each of which is given the frames it shares with the one before. Speeds are frames
-per second of processor time, decoder included; peaks are those of a process of its own for each length.
+MODEL is causal (`recipes/stream-1-causal.yaml`, `stream-2-distilled.yaml`, `stream-3-eights.yaml`). The model it is set against sees whole clips: it
+goes on as it can, in windows as long as what the causal model reads, each of which is given the frames it shares with the one before. Speeds are frames
+per second of processor time, decoder included; peaks are those of a process of its own for each length. What is right is read in stretches of two seconds
+of videos whose motion has no end, `--seeds` for each of six sentences: objects, their colours, shapes and motions, and the background.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import stretches
 
 import flipbook
 from flipbook.conditions import Frames, Text
@@ -75,6 +77,12 @@ def drift(clips: list[np.ndarray], fps: float) -> list[dict[str, float]]:
     return rows
 
 
+def right(make: Callable[[str, int], np.ndarray], fps: float, seeds: int) -> list[float]:
+    """Share of videos in which everything is right, for each stretch of two seconds."""
+    rows = [[one.all for one in stretches.scores(Video(make(sentence, seed), fps=fps), sentence)] for sentence in stretches.SENTENCES for seed in range(seeds)]
+    return [float(share) for share in np.mean(rows, axis=0)] if rows else []
+
+
 def peak(model: str, frames: int, how: dict[str, Any]) -> float:
     """MiB that a process needs at most for a stream that nobody keeps."""
     command = [sys.executable, __file__, model, "--peak", str(frames), "--how", json.dumps(how)]
@@ -92,6 +100,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--against", default="thumb")
     parser.add_argument("--frames", type=int, default=64)
+    parser.add_argument("--seeds", type=int, default=2, help="videos of each sentence that are read for what is right; 0: none")
     parser.add_argument("--memory", type=int, nargs="*", default=[200, 2000])
     parser.add_argument("--num-inference-steps", type=int)
     parser.add_argument("--sheets", type=Path)
@@ -122,10 +131,15 @@ def main() -> None:
             head = f"| {name} | {speed:.1f} |" if i == 0 else "| | |"
             print(f"{head} {row['from']}-{row['to']} | {row['colour']:.1f} | {row['saturation']:.1f} | {row['contrast']:.1f} | {row['blur']:.2f} | "
                   f"{row['motion']:.2f} | {row['flicker']:.2f} | {row['identity']:.2f} |")  # fmt: skip
+        results["ways"][name]["right"] = right(make, fps, asked.seeds)
         if asked.sheets:
             asked.sheets.mkdir(parents=True, exist_ok=True)
             shown = [Video(frames[:: max(1, asked.frames // 16)], fps=fps) for frames, _ in made]
             contact_sheet(shown, titles=list(SENTENCES)).save(asked.sheets / f"{len(results['ways'])}.png")
+    if asked.seeds:
+        print("\n| | all right, by stretch of two seconds |\n|---|---|")
+        for name, found in results["ways"].items():
+            print(f"| {name} | " + ", ".join(f"{100 * share:.0f}" for share in found["right"]) + " % |")
     results["peak_mib"] = {frames: peak(asked.model, frames, how) for frames in asked.memory}
     if results["peak_mib"]:
         print("\n| frames | peak, MiB |\n|---|---|")

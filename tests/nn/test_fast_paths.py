@@ -123,3 +123,14 @@ def test_a_group_norm_by_sums_is_a_group_norm(dtype, height, width, summed, monk
     assert (got.dtype, got.shape) == (dtype, x.shape)
     error = (got.flatten(0, 1).permute(0, 3, 1, 2).double() - expected).abs().max()
     assert error < (1e-5 if dtype == torch.float32 else 0.06)
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 2), (1, 4), (4, 4)])
+def test_a_convolution_over_time_of_tiny_frames_is_a_convolution(height, width, kernel):
+    layer, x = TimeConv(6, 10, kernel), draw(2, 5, height, width, 6)
+    clip = Clip(2, 5, torch.zeros(2, 1, 4), torch.arange(5.0)[None])
+    expected = F.conv3d(x.permute(0, 4, 1, 2, 3), layer.weight[..., None, None], layer.bias, padding=(kernel // 2, 0, 0)).permute(0, 2, 3, 4, 1)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x, clip), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(layer(x, clip), expected, atol=1e-5, rtol=1e-5)

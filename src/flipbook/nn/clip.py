@@ -155,8 +155,10 @@ class TimeConv(nn.Module):
 
     A tap is read only where the clip says that frame i may be touched by that neighbour, so a causal mask makes it causal.
     It runs as a 2D convolution over a (T, H W) picture, which channels last makes a view: on a CPU several times as fast as a
-    3D convolution with a kernel of (3, 1, 1).
+    3D convolution with a kernel of (3, 1, 1). Tiny frames are one product there, as in `ImageConv`.
     """
+
+    TINY = 4            # pixels of such a frame
 
     def __init__(self, c_in: int, c_out: int, kernel: int = 3):
         super().__init__()
@@ -170,6 +172,9 @@ class TimeConv(nn.Module):
         half, frames = self.weight.shape[-1] // 2, x.shape[1]
         if frames == 1:
             return F.linear(x, self.weight[:, :, half], self.bias)
+        if clip.attends is None and x.device.type == "cpu" and not torch.is_grad_enabled() and x[0, 0, ..., 0].numel() <= self.TINY:
+            near = F.pad(x, (0, 0, 0, 0, 0, 0, half, half)).unfold(1, 2 * half + 1, 1).movedim(-1, -2)          # (B, T, H, W, k, C)
+            return F.linear(near.flatten(-2), self.weight.transpose(1, 2).flatten(1), self.bias)
         if clip.attends is None:
             picture = x.flatten(2, 3).permute(0, 3, 1, 2)                   # (B, C, T, H W)
             y = F.conv2d(picture, self.weight[..., None], self.bias, padding=(half, 0))
