@@ -1,94 +1,136 @@
-"""Accuracy and flicker by length: every arm of a comparison is trained once and makes clips of several lengths.
+"""Which code of time holds beyond the length of training: thumb takes up each of them for a while, and is asked for longer clips.
 
-    python benchmarks/positions.py docs/positions.yaml runs/positions [--lengths 16,24,32,48,64] [--into docs/positions.md] [dotted.key=value ...]
+    OMP_NUM_THREADS=1 python benchmarks/positions.py runs/positions [--steps 160] [--only alibi xpos] [--lengths 16,24,32,48,64] [--seeds 2]
+        [--markdown docs/positions.md]
 
-The comparison itself (`flipbook compare`) stands in the folder's `comparison/`, one folder per length beside it; what is finished there is not done
-again. A length's figures are means over repeats and prompts: the share of clips that move as asked, and the flicker of parts in grey levels.
+Every arm begins with thumb's weights, its rotary places in time exchanged for another code (`nn/time_codes.py`), and learns as many updates on the same
+clips of 16 frames; so does the arm that keeps them, which knows its code from long before. Then each makes longer clips, its frames as far apart as in
+training ("as it is") or moved together until they span as much ("moved together"); learned places end where training did. What is measured is that
+of `lengths.py`. What is trained is not trained again, and what is measured is kept beside it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import warnings
+import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from flipbook.compare.plan import Arm, Plan, load_comparison
-from flipbook.compare.run import compare, prompts_of
-from flipbook.compare.scores import measurer, score_named
-from flipbook.conditions import Text
-from flipbook.metrics.evaluate import evaluate
-from flipbook.model import Model, UnknownWords
+import torch
+from lengths import measured
+from stretches import FPS, TRAINED
+from tables import replace_table
+
+from flipbook import systems
+from flipbook.denoisers.dit import DiT
+from flipbook.generate import generate
+from flipbook.nn.time_codes import CODES, TimeCode
+from flipbook.objectives.base import build_objective
+from flipbook.sampling import prepare
+from flipbook.systems.base import System
+from flipbook.train import train
+from flipbook.training.recipe import Recipe, parse_recipe
 from flipbook.video import Video
 
-SCORES = ("motion", "local flicker")
+WAYS: dict[str, Callable[[int], float]] = {"as it is": lambda n: FPS, "moved together": lambda n: FPS * (n - 1) / (TRAINED - 1)}
+"""The frame rate that a clip of n frames is told."""
+
+
+def with_code(code: TimeCode) -> System:
+    """thumb, told the time in another way. What the code brings along is new; all else are thumb's weights."""
+    torch.manual_seed(0)
+    system: System = systems.load("thumb")
+    denoiser = DiT(replace(system.denoiser.config, time_code=code, max_frames=TRAINED))
+    missing, unexpected = denoiser.load_state_dict(system.denoiser.state_dict(), strict=False)
+    assert not unexpected
+    assert all(name.startswith("code.") for name in missing)
+    system.denoiser = denoiser
+    return system
+
+
+def recipe_of(home: Path, steps: int) -> Recipe:
+    """Single objects of the world, at a rate from which a network can still change its mind."""
+    return parse_recipe({
+        "output": str(home), "objective": {"name": "denoising", "drop_text": 0.1, "given": 0.0, "time_std": 1.0},
+        "data": [{"world": "shapes", "num_objects": 1}], "num_frames": TRAINED, "batch_size": 16, "steps": steps,
+        "optimizer": {"name": "muon", "lr": 1.5e-3, "muon_lr": 3e-3, "weight_decay": 0.01}, "warmup": 10, "schedule": "wsd", "decay": 0.6, "ema": 0.97,
+        "num_workers": 0, "threads": 1, "validation": {"every": steps, "clips": 64, "repeats": 2}, "samples": {"every": 0},
+        "checkpoint": {"keep": 1}, "log": {"every": 20, "tensorboard": False},
+    })  # fmt: skip
+
+
+def learned(code: TimeCode, home: Path, steps: int) -> System:
+    """The system that has taken up the code."""
+    system, recipe = with_code(code), recipe_of(home, steps)
+    options = dict(recipe.objective)
+    result = train(recipe, objective=build_objective(options.pop("name"), system, options), resume=True)
+    if result.stopped:
+        raise SystemExit(f"{result.stopped}, {home} is saved at update {result.step}. The same command goes on from there.")
+    made: System = systems.load(home / "model")
+    return made
+
+
+def found(code: TimeCode, home: Path, asked: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """'way, length' to what was measured there."""
+    record = home / "lengths.json"
+    known: dict[str, dict[str, float]] = json.loads(record.read_text()) if record.is_file() else {}
+    ready = prepare(learned(code, home, asked.steps))
+    for way, rate in WAYS.items():
+        if code == "none" and way != "as it is":                           # it is told nothing, however far apart
+            continue
+        for length in map(int, asked.lengths.split(",")):
+            key = f"{way}, {length}"
+            if key in known or (length == TRAINED and way != "as it is") or (code == "learned" and way == "as it is" and length > TRAINED):
+                continue
+
+            def make(sentence: str, n: int, seed: int, rate: Callable[[int], float] = rate) -> Video:
+                return generate(ready, sentence, num_frames=n, fps=rate(n), seed=seed, num_inference_steps=asked.num_inference_steps)[0]
+
+            known[key] = measured(make, length, asked.seeds)[0]
+            record.write_text(json.dumps(known, indent=1) + "\n")
+            print(code, key, {name: round(value, 3) for name, value in known[key].items()}, flush=True)
+    return known
+
+
+def table(results: dict[str, dict[str, dict[str, float]]], lengths: list[int]) -> list[str]:
+    """A line for each code and way: shape and motion right, and flicker, by length."""
+    lines = ["| code of time | frames | " + " | ".join(f"{n}" for n in lengths) + " |", "|---|---|" + "---|" * len(lengths)]
+    for code, known in results.items():
+        for way in WAYS:
+            cells = [known.get(f"{way}, {n}") or (known.get(f"as it is, {n}") if n == TRAINED else None) for n in lengths]
+            if not any(cells[1:]):
+                continue
+            told = [
+                "-" if one is None else f"{100 * one['shape']:.0f} %, {100 * one['motion']:.0f} %, {one['flicker']:.2f}" for one in cells
+            ]  # fmt: skip
+            lines.append(f"| {code} | {way} | " + " | ".join(told) + " |")
+    return lines
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("comparison", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--steps", type=int, default=160)
+    parser.add_argument("--only", nargs="*", default=list(CODES), choices=list(CODES))
     parser.add_argument("--lengths", default="16,24,32,48,64")
-    parser.add_argument("--into", type=Path)
-    asked = parser.parse_intermixed_args()
-    lengths = [int(n) for n in asked.lengths.split(",")]
-    plan = load_comparison(asked.comparison, asked.overrides)
-    if not plan.trains or not plan.arms_train_apart:
-        raise SystemExit(f"{asked.comparison}: its arms train nothing of their own, so there is nothing to tell apart by length.")
-    compare(plan, asked.output / "comparison", say=print)
-    found = {arm.name: [scored(plan, arm, length, asked.output) for length in lengths] for arm in plan.arms}
-    text = page(found, lengths, f"python benchmarks/positions.py {asked.comparison} {asked.output}")
-    print(text)
-    if asked.into:
-        asked.into.write_text(text, encoding="utf-8")
-
-
-def scored(plan: Plan, arm: Arm, length: int, output: Path) -> dict[str, float]:
-    """The mean of each score over all clips of this length that the arm's models make."""
-    values: dict[str, list[float]] = {name: [] for name in SCORES}
-    for repeat in range(plan.comparison.repeats):
-        home = output / f"{length}-frames" / arm.folder / f"repeat-{repeat}"
-        record = home / "result.json"
-        if not record.is_file():
-            print(f"{arm.name}, {length} frames, repeat {repeat + 1} of {plan.comparison.repeats}")
-            record.parent.mkdir(parents=True, exist_ok=True)
-            made = clips(plan, arm, repeat, length, output, home)
-            record.write_text(json.dumps(made["prompts"]) + "\n")
-        for clip in json.loads(record.read_text()):
-            for name in SCORES:
-                value = score_named(name).read(clip)
-                if value is not None:
-                    values[name].append(float(value))
-    return {name: statistics.fmean(found) for name, found in values.items() if found}
-
-
-def clips(plan: Plan, arm: Arm, repeat: int, length: int, output: Path, home: Path) -> dict[str, Any]:
-    model = Model.from_pretrained(output / "comparison" / "arms" / arm.folder / f"repeat-{repeat}" / "training" / "model")
-
-    def generate(prompts: list[str], seeds: list[int], first_frames: list | None = None, **settings: Any) -> list[Video]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UnknownWords)
-            requests: list[Any] = [[Text(prompt)] for prompt in prompts]
-            return list(model.generate(requests, seed=seeds, batch_size=plan.comparison.batch_size, **settings))  # type: ignore[arg-type]
-
-    assert arm.recipe is not None
-    shape = {"height": arm.recipe.height, "width": arm.recipe.width}
-    settings = {**model.system.defaults, **shape, **arm.settings, "num_frames": length}
-    return evaluate(generate, prompts_of(plan, repeat), home, settings=settings, batch_size=plan.comparison.batch_size, resume=True, measure=measurer(SCORES))
-
-
-def page(found: dict[str, list[dict[str, float]]], lengths: list[int], command: str) -> str:
-    lines = ["# Which code of time holds beyond the length of training", "", f"Written by `{command}`.", ""]
-    for name in SCORES:
-        score = score_named(name)
-        lines += [f"## {name.capitalize()}: {score.says}{f', {score.unit}' if score.unit else ''}", ""]
-        lines += ["| code | " + " | ".join(f"{n} frames" for n in lengths) + " |", "|---" * (len(lengths) + 1) + "|"]
-        lines += ["| " + " | ".join([arm, *(f"{row[name]:.2f}" if name in row else "-" for row in rows)]) + " |" for arm, rows in found.items()]
-        lines.append("")
-    return "\n".join(lines)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--num-inference-steps", type=int, default=12)
+    parser.add_argument("--train-only", action="store_true", help="measure nothing yet")
+    parser.add_argument("--markdown", type=Path, help="write the table into this page, in the place of the last one")
+    asked = parser.parse_args()
+    results: dict[str, Any] = {}
+    for code in asked.only:
+        if asked.train_only:
+            learned(code, asked.output / code, asked.steps)
+            continue
+        results[code] = found(code, asked.output / code, asked)
+    lines = table(results, [int(n) for n in asked.lengths.split(",")])
+    print(*lines, sep="\n")
+    if asked.markdown and not asked.train_only:
+        replace_table(asked.markdown, "codes", lines, sys.argv)
 
 
 if __name__ == "__main__":

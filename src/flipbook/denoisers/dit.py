@@ -15,13 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flipbook.nn.attention import PATTERNS, Pattern, attend, attend_past, softmax_attention
+from flipbook.nn.attention import PATTERNS, Pattern, attend_past, softmax_attention
 from flipbook.nn.doors import Doors
 from flipbook.nn.embed import RMSNorm, TimeEmbedding, zero_
 from flipbook.nn.features import Features
 from flipbook.nn.kv_cache import KVCache
 from flipbook.nn.rope import rotary_table, rotate
 from flipbook.nn.run import Run, compile_each, run_plain
+from flipbook.nn.time_codes import CODES, ON_LOGITS, FrameCode, Placed, TimeCode
 from flipbook.shapes import fold_frames, unfold_frames
 
 
@@ -29,6 +30,7 @@ from flipbook.shapes import fold_frames, unfold_frames
 class DiTConfig:
     """Sizes of a video transformer. `patterns` are repeated over the depth.
 
+    time_code: how attention is told when frames are, one of `nn.time_codes.CODES`.   max_frames: of training, for codes that have an end.
     local_dims: widths of the convolutions around the trunk, from full latent resolution down, each size half the one before; () for none.
     The trunk's patches are cut from the smallest. local_depths: residual blocks at each, on the way in and again on the way out.
     """
@@ -45,6 +47,8 @@ class DiTConfig:
     patterns: tuple[Pattern, ...] = ("full",)
     local_dims: tuple[int, ...] = ()
     local_depths: tuple[int, ...] = ()
+    time_code: TimeCode = "rotary"
+    max_frames: int = 16
 
     def __post_init__(self) -> None:
         for name in ("patterns", "local_dims", "local_depths"):
@@ -53,6 +57,11 @@ class DiTConfig:
             raise ValueError(f"dim={self.dim} and num_heads={self.num_heads}: a head needs an even number of channels. Try heads of 32 or 64.")
         if unknown := set(self.patterns) - set(PATTERNS):
             raise ValueError(f"attention patterns {sorted(unknown)} are unknown. Try some of {', '.join(PATTERNS)}.")
+        if self.time_code not in CODES or (self.time_code in ON_LOGITS and self.patterns != ("full",)):
+            raise ValueError(
+                f"time_code={self.time_code!r} with patterns={self.patterns}: it is one of {', '.join(CODES)}, and {', '.join(ON_LOGITS)} act on the "
+                "logits of all tokens at once. Try 'rotary', or patterns=('full',)."
+            )
         if len(self.local_dims) != len(self.local_depths):
             raise ValueError(f"local_dims={self.local_dims} and local_depths={self.local_depths}: give a depth for each width. Try (64, 128) and (1, 2).")
 
@@ -82,6 +91,7 @@ class DiT(nn.Module):
             self.local_head = zero_(nn.Conv2d(first, c.in_channels, 3, padding=1))
         inner_in, inner_out = (c.local_dims[-1], c.local_dims[-1]) if c.local_dims else (c_in, c.in_channels)
         self.embed = nn.Linear(inner_in * c.patch**2, c.dim)
+        self.code = None if c.time_code == "rotary" else FrameCode(c.time_code, c.dim, c.num_heads, c.max_frames)
         self.blocks = nn.ModuleList(Block(c, c.patterns[i % len(c.patterns)]) for i in range(c.depth))
         self.head_norm = nn.LayerNorm(c.dim, elementwise_affine=False)
         self.head_table = nn.Parameter(torch.randn(2, c.dim) / c.dim**0.5)
@@ -96,6 +106,8 @@ class DiT(nn.Module):
                     nn.init.zeros_(layer.bias)
         nn.init.normal_(self.given.weight, std=0.02)
         zero_(self.modulation)
+        if self.code is not None and self.code.lead is not None:
+            zero_(self.code.lead)
         for block in self.blocks:
             assert isinstance(block, Block)
             nn.init.zeros_(block.cross.out.weight)                          # text joins gradually
@@ -170,6 +182,8 @@ class DiT(nn.Module):
         if height % cell or width % cell:
             near = f"{multiple(height, cell)}x{multiple(width, cell)}"
             raise ValueError(f"latent size {height}x{width} is no multiple of {cell}, a token's side in latent cells. Try {near}.")
+        if cache is not None and self.code is not None:
+            raise ValueError(f"time_code={config.time_code!r} has no past to read. Leave cache=None, or try time_code='rotary'.")
         if cache is not None and frame_attends is not None:
             raise ValueError("a cache says by what it holds which frames are read. Leave frame_attends out, or cache=None.")
         if doors.channels is not None:
@@ -195,12 +209,16 @@ class DiT(nn.Module):
         h = F.pixel_unshuffle(h, config.patch).flatten(2).transpose(1, 2)              # (B T, S, C p p)
         tokens = self.embed(h).unflatten(0, (b, frames))                    # (B, T, S, D)
         places = frame_index if cache is None else cache.positions(frame_index)
-        rotary = rotary_table(grid_coordinates(places, height // cell, width // cell), config.dim // config.num_heads)
+        coords = grid_coordinates(places, height // cell, width // cell)
+        if self.code is None:
+            placed = Placed(rotary_table(coords, config.dim // config.num_heads))
+        else:
+            tokens, placed = self.code.onto(tokens, places), self.code.placed(coords, places)
 
         keys_values = self.prepare(doors).keys_values
         for i, block in enumerate(self.blocks):
             text = None if keys_values is None else keys_values[i]
-            tokens = run(block, tokens, modulation, rotary, text, doors.token_mask, frame_attends, cache)
+            tokens = run(block, tokens, modulation, placed, text, doors.token_mask, frame_attends, cache)
             if i < len(doors.residuals):
                 tokens = tokens + doors.residuals[i].flatten(3).permute(0, 2, 3, 1)     # (B, D, T, h, w) to (B, T, S, D)
         return tokens, c, skips
@@ -239,14 +257,14 @@ class Block(nn.Module):
         self,
         x: Tensor,                                                          # (B, T, S, D)
         modulation: Tensor,                                                 # (B, T, 6, D)
-        rotary: tuple[Tensor, Tensor],
+        placed: Placed,
         text: tuple[Tensor, Tensor] | None,
         text_mask: Tensor | None,
         frame_attends: Tensor | None,
         cache: KVCache | None = None,
     ) -> Tensor:
         shift1, scale1, gate1, shift2, scale2, gate2 = (modulation + self.table).unsqueeze(3).unbind(2)   # (B, T, 1, D) each
-        x = x + gate1 * self.attention(self.norm1(x) * (1 + scale1) + shift1, rotary, frame_attends, cache)
+        x = x + gate1 * self.attention(self.norm1(x) * (1 + scale1) + shift1, placed, frame_attends, cache)
         if text is not None:
             x = x + self.cross(self.norm_cross(x), text, text_mask)
         return x + gate2 * self.mlp(self.norm2(x) * (1 + scale2) + shift2)
@@ -262,16 +280,16 @@ class SelfAttention(nn.Module):
         self.q_norm, self.k_norm = RMSNorm(dim // num_heads), RMSNorm(dim // num_heads)
         self.out = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], frame_attends: Tensor | None, cache: KVCache | None) -> Tensor:
+    def forward(self, x: Tensor, placed: Placed, frame_attends: Tensor | None, cache: KVCache | None) -> Tensor:
         b, frames, cells, dim = x.shape
         q, k, v = self.qkv(x).view(b, frames * cells, 3, self.num_heads, dim // self.num_heads).unbind(2)
         q, k = self.q_norm(q), self.k_norm(k)
         if cache is None:
-            out = attend(rotate(q, rotary), rotate(k, rotary), v, (frames, cells), self.pattern, frame_attends)
+            out = placed.attend(q, k, v, (frames, cells), self.pattern, frame_attends)
         else:
             k, v = cache.extend(self, k, v)                                 # the table has the kept frames in front
-            own = rotary[0][:, -q.shape[1] :], rotary[1][:, -q.shape[1] :]
-            out = attend_past(rotate(q, own), rotate(k, rotary), v, cells, self.pattern)
+            own = placed.turns[0][:, -q.shape[1] :], placed.turns[1][:, -q.shape[1] :]
+            out = attend_past(rotate(q, own), rotate(k, placed.turns), v, cells, self.pattern)
         return self.out(out.reshape(b, frames, cells, dim))
 
 
