@@ -6,10 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from flipbook.nn import fused
 from flipbook.nn.attention import kernels, softmax_attention
 from flipbook.nn.clip import Clip, GroupNorm, ImageConv, TimeConv
-from flipbook.nn.transformer import GatedMLP
 from flipbook.sampling import inference_copy
 
 
@@ -74,35 +72,6 @@ def test_a_copy_for_inference_has_the_weights_and_kernels_that_lie_as_pictures_d
     assert made[1].weight[..., None].is_contiguous(memory_format=torch.channels_last)
     x, clip = draw(1, 3, 2, 2, 6), Clip(1, 3, torch.zeros(1, 1, 4), torch.arange(3.0)[None])
     torch.testing.assert_close(made[1](x.to(dtype), clip).float(), net[1](x, clip), atol=1e-5 if dtype == torch.float32 else 0.05, rtol=0)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("gelu", [fused.linear_gelu, fused.linear_geglu])
-def test_a_linear_layer_and_its_gelu_in_one_pass_are_the_two(dtype, gelu, monkeypatch):
-    layer, x = torch.nn.Linear(24, 64).to(dtype), draw(2, 3, 5, 24).to(dtype)
-    with torch.no_grad():
-        once = gelu(layer, x)
-        monkeypatch.setattr(fused, "_KERNEL", None)
-        plain, exact = gelu(layer, x), gelu(layer.double(), x.double())
-    assert (once.dtype, once.shape) == (dtype, plain.shape)
-    torch.testing.assert_close(once.double(), exact, atol=1e-5 if dtype == torch.float32 else 0.02, rtol=0)
-    assert (once.double() - exact).abs().max() <= 1.5 * (plain.double() - exact).abs().max() + 1e-6
-
-
-def test_a_gated_mlp_learns_as_ever_and_an_adapted_layer_keeps_its_adapter():
-    class Adapted(torch.nn.Linear):
-        def forward(self, x):
-            return super().forward(x) + 1.0
-
-    mlp, x = GatedMLP(8), draw(2, 8)
-    mlp(x).sum().backward()
-    assert mlp.enter.weight.grad is not None
-    adapted = GatedMLP(8)
-    adapted.load_state_dict(mlp.state_dict())
-    adapted.enter.__class__ = Adapted
-    with torch.no_grad():
-        value, gate = (mlp.enter(x) + 1.0).chunk(2, -1)
-        torch.testing.assert_close(adapted(x), mlp.leave(value * F.gelu(gate)))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

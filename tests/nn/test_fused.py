@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from flipbook.nn import fused
+from flipbook.nn.transformer import GatedMLP
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.04)])
@@ -58,3 +59,33 @@ def test_without_the_kernel_nothing_changes(monkeypatch):
         with_kernel = fused.linear_gelu(layer, x)
         monkeypatch.setattr(fused, "_KERNEL", None)
         torch.testing.assert_close(fused.linear_gelu(layer, x), with_kernel, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("gelu", [fused.linear_gelu, fused.linear_geglu])
+def test_a_linear_layer_and_its_gelu_in_one_pass_are_the_two(dtype, gelu, monkeypatch):
+    torch.manual_seed(0)
+    layer, x = nn.Linear(24, 64).to(dtype), torch.randn(2, 3, 5, 24).to(dtype)
+    with torch.no_grad():
+        once = gelu(layer, x)
+        monkeypatch.setattr(fused, "_KERNEL", None)
+        plain, exact = gelu(layer, x), gelu(layer.double(), x.double())
+    assert (once.dtype, once.shape) == (dtype, plain.shape)
+    torch.testing.assert_close(once.double(), exact, atol=1e-5 if dtype == torch.float32 else 0.02, rtol=0)
+    assert (once.double() - exact).abs().max() <= 1.5 * (plain.double() - exact).abs().max() + 1e-6
+
+
+def test_a_gated_mlp_learns_as_ever_and_an_adapted_layer_keeps_its_adapter():
+    class Adapted(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) + 1.0
+
+    mlp, x = GatedMLP(8), torch.randn(2, 8)
+    mlp(x).sum().backward()
+    assert mlp.enter.weight.grad is not None
+    adapted = GatedMLP(8)
+    adapted.load_state_dict(mlp.state_dict())
+    adapted.enter.__class__ = Adapted
+    with torch.no_grad():
+        value, gate = (mlp.enter(x) + 1.0).chunk(2, -1)
+        torch.testing.assert_close(adapted(x), mlp.leave(value * F.gelu(gate)))
