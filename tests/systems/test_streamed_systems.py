@@ -46,7 +46,7 @@ def test_it_begins_with_known_frames_and_takes_no_last_one(name):
     ready, picture = tiny(name).eval(), np.full((32, 32, 3), 90, np.uint8)
     chunks = list(stream(ready, [Text("a red circle falls"), FirstFrame(picture)], **SMALL))
     assert sum(map(len, chunks)) == 5
-    with pytest.raises(ValueError, match="LastFrame is no condition of this system. It takes Text, Frames, FirstFrame"):
+    with pytest.raises(ValueError, match=r"LastFrame is no condition of this system\. It takes Text, Frames, FirstFrame"):
         list(stream(ready, [Text("a red circle falls"), LastFrame(picture)], **SMALL))
 
 
