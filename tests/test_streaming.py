@@ -174,7 +174,7 @@ def test_a_draft_is_a_whole_clip_and_refused():
 
 
 def test_a_system_that_is_not_causal_says_what_makes_it_so():
-    with pytest.raises(ValueError, match=r"tiny is not causal: .* Try generate .*stream-1-causal"):
+    with pytest.raises(ValueError, match=r"tiny is not causal: .* Try thumb-stream"):
         stream(tiny_system(), "a red circle falls")
 
 

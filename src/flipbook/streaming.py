@@ -115,8 +115,8 @@ def causal(system: System) -> Streaming:
     """How a system streams. Raises ValueError if it is not causal."""
     if system.streaming is None:
         raise ValueError(
-            f"{system.name} is not causal: each of its frames sees all others, so none is done before the last. Try generate without streaming, "
-            "or a model that `flipbook train recipes/stream-1-causal.yaml` makes of it."
+            f"{system.name} is not causal: each of its frames sees all others, so none is done before the last. Try thumb-stream, or generate "
+            "without streaming."
         )
     return system.streaming
 

@@ -10,8 +10,9 @@ from flipbook.objectives.base import build_objective
 from flipbook.training.recipe import load_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-NAMES = ("stream-1-causal", "stream-2-distilled", "thumb-distilled", "thumb-matched", "thumb-quick")
-CHUNKS = Streaming(chunk=4, window=12)
+NAMES = ("stream-1-causal", "stream-2-distilled", "stream-3-eights", "thumb-distilled", "thumb-matched", "thumb-quick")
+FOURS = Streaming(chunk=4, window=12)
+CHUNKS = {"stream-1-causal": FOURS, "stream-2-distilled": FOURS, "stream-3-eights": Streaming(chunk=8, window=8)}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -20,7 +21,7 @@ def test_a_recipe_teaches_the_shipped_model(name):
     options = dict(recipe.objective)
     system = systems.load("thumb")
     build_objective(options.pop("name"), system, options)
-    assert system.streaming == (CHUNKS if name.startswith("stream") else None)
+    assert system.streaming == CHUNKS.get(name)
     if name != "stream-1-causal":
         assert (system.defaults["num_inference_steps"], system.defaults["guidance_scale"]) == (4, 1.0)
 
@@ -28,5 +29,5 @@ def test_a_recipe_teaches_the_shipped_model(name):
 def test_each_starts_from_what_another_one_leaves():
     plans = {name: load_recipe(RECIPES / f"{name}.yaml") for name in NAMES}
     assert plans["stream-1-causal"].init == plans["thumb-distilled"].init == "thumb"
-    chain = [plans[name] for name in ("thumb-distilled", "thumb-matched", "thumb-quick", "stream-2-distilled")]
+    chain = [plans[name] for name in ("thumb-distilled", "thumb-matched", "thumb-quick", "stream-2-distilled", "stream-3-eights")]
     assert [one.init for one in chain[1:]] == [f"{one.output}/model" for one in chain[:-1]]

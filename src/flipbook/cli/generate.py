@@ -63,9 +63,12 @@ def generate(
     ] = False,
     anyway: Annotated[bool, made("--anyway", help="Go on where memory will not do by the forecast.")] = False,
     model: Annotated[
-        str,
-        chosen(help="A shipped model's name, a model folder (ours or a public pipeline's), a file, or a hub id."),
-    ] = "thumb",
+        str | None,
+        chosen(
+            help="A shipped model's name, a model folder (ours or a public pipeline's), a file, or a hub id. Default: thumb; with --stream "
+            "thumb-stream."
+        ),
+    ] = None,
     motion_adapter: Annotated[
         Path | None, chosen(help="A folder that sets an image pipeline in motion (AnimateDiff).")
     ] = None,
@@ -92,7 +95,7 @@ def generate(
         put(
             "--stream",
             help="Write frames as they are made, to a file that can be watched meanwhile, --num-frames of any length in constant memory; "
-            "Ctrl-C ends the video there. Needs a causal --model, as recipes/stream-1-causal.yaml makes.",
+            "Ctrl-C ends the video there. Needs a causal --model, as thumb-stream is.",
         ),
     ] = False,
     json: Annotated[bool, put("--json", help="Print the result as JSON, no progress bar.")] = False,
@@ -122,7 +125,7 @@ def generate(
     from flipbook.model import SkipsLittle, UnknownWords, UnreadWords, load
 
     public = {"motion_adapter": motion_adapter, "like": like, "inserts": inserts, "beside": beside, "variant": variant}
-    loaded = load(model, device=device, compile=compile, **public)
+    loaded = load(model or ("thumb-stream" if stream else "thumb"), device=device, compile=compile, **public)
     if says_nothing and loaded.system.text_encoder is not None:
         from flipbook.cli import EXAMPLE
 

@@ -3,7 +3,8 @@
 Training rolls out as inference does: each chunk is denoised from noise while its frames read the cache of those before, up to a step drawn by
 chance without gradient, that step with one; then the chunk is passed through once more, clean, to be remembered. The frozen teacher, which
 may look at the whole clip, and a critic that learns the student's clips say where those should have been.
-`recipes/thumb-distilled.yaml`, then `recipes/stream-2-distilled.yaml`, make one of thumb; `flipbook generate --stream` runs it for as long as one likes.
+`recipes/stream-2-distilled.yaml`, then `stream-3-eights.yaml`, make one of thumb's four-step student;
+`flipbook generate --stream` runs it for as long as one likes.
 """
 
 from __future__ import annotations
