@@ -5,7 +5,8 @@ import pytest
 import torch
 
 import flipbook
-from flipbook.interop.folder import shipped_models
+from flipbook.cli.info import model_info
+from flipbook.interop.folder import model_folder, shipped_models
 from flipbook.metrics.truth.reader import read_clip
 from flipbook.metrics.truth.score import score_reading
 
@@ -34,3 +35,8 @@ def test_what_is_asked_is_shown_and_still_there_six_seconds_later(model):
 def test_its_latents_are_those_of_its_teacher(model):
     ours, theirs = (system.autoencoder.state_dict() for system in (model.system, flipbook.load("thumb").system))
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_its_card_says_how_it_streams():
+    _, rows = model_info(model_folder("thumb-stream"))
+    assert ("streaming", "chunks of 8 frames, which read 8 before them") in rows

@@ -66,6 +66,9 @@ def model_info(path: Path) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         rows.append((name, f"{part['class']}, {part['parameters']:,} parameters, {' '.join(part['dtypes'])}"))
     for name in ("process", "defaults"):
         rows.extend((name if i == 0 else "", f"{key}: {value}") for i, (key, value) in enumerate(facts[name].items()))
+    if told := facts["streaming"]:
+        sink = f" and the first {told['sink']}" if told["sink"] else ""
+        rows.append(("streaming", f"chunks of {told['chunk']} frames, which read {told['window']} before them{sink}"))
     rows.extend(("card" if i == 0 else "", line) for i, line in enumerate(card_lines(facts["card"])))
     return facts, rows
 

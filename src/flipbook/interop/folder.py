@@ -236,6 +236,7 @@ def describe(folder: str | Path) -> dict[str, Any]:
         "parts": parts,
         "process": _read_json(folder / SCHEDULER),
         "defaults": index.get("defaults", {}),
+        "streaming": index.get("streaming"),
         "card": _read_json(folder / CARD) if (folder / CARD).is_file() else {},
     }
 
