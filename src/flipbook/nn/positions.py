@@ -72,6 +72,8 @@ class LearnedPlaces(nn.Module):
     Raises ValueError for a frame before the first place or behind the last.
     """
 
+    ROUNDING = 1e-3     # of places that were moved together until they fit
+
     def __init__(self, frames: int, dim: int):
         super().__init__()
         self.table = nn.Parameter(torch.randn(frames, dim) * 0.02)
@@ -80,11 +82,12 @@ class LearnedPlaces(nn.Module):
         """(1 or B, T) to (1 or B, T, dim)."""
         last = len(self.table) - 1
         first, end = float(index.amin()), float(index.amax())
-        if first < 0 or end > last:
+        if first < -self.ROUNDING or end > last + self.ROUNDING:
             raise ValueError(
                 f"frames stand at {first:g} to {end:g}, and learned places reach from 0 to {last}. Try a shorter clip, "
                 "max_frames of that length before training, or longer='interpolate'."
             )
+        index = index.clamp(0, last)
         below = index.floor().clamp(max=max(last - 1, 0)).long()
         share = (index - below)[..., None].to(self.table.dtype)
         return torch.lerp(self.table[below], self.table[(below + 1).clamp(max=last)], share)
