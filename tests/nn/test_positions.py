@@ -156,6 +156,7 @@ def test_learned_places_mix_their_neighbours_and_end_where_the_table_ends():
     torch.testing.assert_close(places(torch.tensor([[0.0, 3.0]]))[0], places.table[[0, 3]])
     torch.testing.assert_close(places(torch.tensor([[1.25]]))[0, 0], 0.75 * places.table[1] + 0.25 * places.table[2])
     torch.testing.assert_close(LearnedPlaces(1, 6)(torch.zeros(1, 2)).shape, torch.Size([1, 2, 6]))
+    torch.testing.assert_close(places(torch.tensor([[-1e-6, 3.0 + 1e-5]]))[0], places.table[[0, 3]])      # moved together, and rounded
     with pytest.raises(ValueError, match=r"0 to 4.*from 0 to 3.*longer='interpolate'"):
         places(torch.arange(5.0)[None])
 
