@@ -89,3 +89,11 @@ def test_a_gated_mlp_learns_as_ever_and_an_adapted_layer_keeps_its_adapter():
     with torch.no_grad():
         value, gate = (mlp.enter(x) + 1.0).chunk(2, -1)
         torch.testing.assert_close(adapted(x), mlp.leave(value * F.gelu(gate)))
+
+
+@pytest.mark.parametrize("gelu", [fused.linear_gelu, fused.linear_geglu])
+def test_a_frozen_layer_answers_with_the_bits_of_one_that_learns(gelu):
+    torch.manual_seed(0)
+    layer, x = nn.Linear(24, 64), torch.randn(7, 24)
+    learning = gelu(layer, x)
+    assert torch.equal(gelu(layer.requires_grad_(False), x), learning)

@@ -1,4 +1,7 @@
-"""A linear layer and what is done with its answer in one pass over memory, where torch has a kernel for that: CPUs, where no gradient is wanted."""
+"""A linear layer and what is done with its answer in one pass over memory, where torch has a kernel for that: on CPUs, without gradients.
+
+The mode alone decides, not whose weights are frozen: a frozen model and a learning one answer with the same bits.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +34,7 @@ def _fits(layer: nn.Linear, x: Tensor) -> bool:
     """Whether the kernel does what the layer does: a layer of a class of its own may add to the product, an adapter for instance."""
     if _KERNEL is None or x.device.type != "cpu" or x.dtype not in (torch.float32, torch.bfloat16) or type(layer) is not nn.Linear:
         return False
-    wanted = torch.is_grad_enabled() and (x.requires_grad or layer.weight.requires_grad)
-    return not (wanted or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"))
+    return not (torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"))
 
 
 class GELULayers(nn.Sequential):
