@@ -5,8 +5,9 @@ arXiv:2411.19108). One policy serves every network that hands its blocks to `Ste
 always run. Where its answer moved by less than a threshold since the network last ran whole, every other block adds again what it added
 then: all of one moment. Blocks that decide each for themselves mix moments: on the shipped transformer they end farther off at the same speed (LOG.md).
 
-A cache belongs to one branch of one sampling run: it is made, handed to the network at each call, and thrown away. Caches `beside` each
-other, of the branches of one guidance list, decide together, or guidance would take the difference of two moments for the difference that words make.
+A cache belongs to one branch of one sampling run, or to branches that share a batch (`branches.py`): it is made, handed to the network at each
+call, and thrown away. Caches `beside` each other, of the branches of one guidance list, decide together, or guidance would take the difference of
+two moments for the difference that words make.
 """
 
 from __future__ import annotations

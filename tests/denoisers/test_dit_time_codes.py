@@ -87,9 +87,10 @@ def test_alibi_subtracts_slope_times_distance_of_frames_from_every_pair_of_their
     assert torch.equal(placed.bias, distance_slopes(index, 2))
 
 
-def test_xpos_fades_each_pair_of_turning_channels_with_the_distance_of_frames():
+@pytest.mark.parametrize("index", [[0.0, 1.0, 2.5, 3.0, 7.0], [3.0, 0.0, 7.0, 1.0, 2.5]])
+def test_xpos_fades_each_pair_of_turning_channels_with_the_distance_of_frames_in_whatever_order(index):
     q, k, v = (draw(1, T * 4, 2, 24, seed=n) for n in range(3))
-    index = torch.tensor([[0.0, 1.0, 2.5, 3.0, 7.0]])
+    index = torch.tensor([index])
     coords = grid_coordinates(index, 2, 2)
     turns, turning = rotary_table(coords, 24), split_axes(24)[0]
     a, b = rotate(q, turns), rotate(k, turns)

@@ -91,12 +91,12 @@ class DiT(nn.Module):
             self.local_head = zero_(nn.Conv2d(first, c.in_channels, 3, padding=1))
         inner_in, inner_out = (c.local_dims[-1], c.local_dims[-1]) if c.local_dims else (c_in, c.in_channels)
         self.embed = nn.Linear(inner_in * c.patch**2, c.dim)
-        self.code = None if c.time_code == "rotary" else FrameCode(c.time_code, c.dim, c.num_heads, c.max_frames)
         self.blocks = nn.ModuleList(Block(c, c.patterns[i % len(c.patterns)]) for i in range(c.depth))
         self.head_norm = nn.LayerNorm(c.dim, elementwise_affine=False)
         self.head_table = nn.Parameter(torch.randn(2, c.dim) / c.dim**0.5)
         self.head = nn.Linear(c.dim, inner_out * c.patch**2)
         self._initialise()
+        self.code = None if c.time_code == "rotary" else FrameCode(c.time_code, c.dim, c.num_heads, c.max_frames)   # begins as it sees fit
 
     def _initialise(self) -> None:
         for layer in self.modules():
@@ -106,8 +106,6 @@ class DiT(nn.Module):
                     nn.init.zeros_(layer.bias)
         nn.init.normal_(self.given.weight, std=0.02)
         zero_(self.modulation)
-        if self.code is not None and self.code.lead is not None:
-            zero_(self.code.lead)
         for block in self.blocks:
             assert isinstance(block, Block)
             nn.init.zeros_(block.cross.out.weight)                          # text joins gradually

@@ -16,7 +16,7 @@ from flipbook.nn.attention import AnyPattern, attend, softmax_attention
 from flipbook.nn.embed import zero_
 from flipbook.nn.positions import BucketBias, LearnedPlaces, distance_slopes, interleaved_sinusoid
 from flipbook.nn.rope import rotary_table, rotate, split_axes
-from flipbook.nn.xpos import fading
+from flipbook.nn.xpos import fading, fading_products
 
 TimeCode = Literal["rotary", "xpos", "alibi", "buckets", "learned", "sinusoidal", "none"]
 CODES: tuple[TimeCode, ...] = get_args(TimeCode)
@@ -41,18 +41,14 @@ class Placed:
         q, k = rotate(q, self.turns), rotate(k, self.turns)
         if self.bias is None and self.power is None:
             return attend(q, k, v, grid, pattern, frame_attends)
-        frames, cells = grid
-        whole = lambda x: x.repeat_interleave(cells, -2).repeat_interleave(cells, -1)   # of frames to of tokens
+        whole = lambda x: x.repeat_interleave(grid[1], -2).repeat_interleave(grid[1], -1)   # of frames to of tokens
         may = None if frame_attends is None else whole(frame_attends if frame_attends.dim() == 3 else frame_attends[None])[:, None]
         if self.bias is not None:
             bias = whole(self.bias).to(q.dtype)
             return softmax_attention(q, k, v, bias if may is None else bias.masked_fill(~may, float("-inf")))
         assert self.power is not None
-        power = torch.cat([self.power, self.power], -1)[:, :, None]         # of both channels of a pair
-        (fade, grow), scale = (power.exp().to(q.dtype), power.neg().exp().to(q.dtype)), 1.0 / math.sqrt(q.shape[-1])
-        before, behind = (torch.einsum("bihd,bjhd->bhij", q * scale * a, k * b) for a, b in ((fade, grow), (grow, fade)))
-        order = torch.arange(frames, device=q.device)
-        logits = torch.where(whole(order[:, None] >= order), before, behind)
+        q, k = (x.transpose(1, 2) for x in (q / math.sqrt(q.shape[-1]), k))  # (B, heads, N, d)
+        logits = fading_products(q, k, self.power[:, None])
         weights = torch.softmax(logits if may is None else logits.masked_fill(~may, float("-inf")), -1, dtype=torch.float32)
         return torch.einsum("bhij,bjhd->bihd", weights.to(v.dtype), v)
 

@@ -31,14 +31,19 @@ def fading_logits(q: Tensor, k: Tensor, index: Tensor, scale: float = SCALE) -> 
     q, k = (rotate(x, (table[0][:, :, None], table[1][:, :, None])) for x in (q / math.sqrt(d), k))
     middle = index.mean(-1, keepdim=True)                                   # powers stay near 1 wherever the clip stands
     power = fading(d).to(index).log() * ((index - middle) / scale)[..., None]           # (1 or B, T, d / 2)
-    power = torch.cat([power, power], dim=-1)[:, :, None, None]
-    grow, fade = power.neg().exp().to(q.dtype), power.exp().to(q.dtype)
+    q, k = (x.permute(0, 2, 3, 1, 4) for x in (q, k))                       # (B, S, heads, T, d)
+    return fading_products(q, k, power[:, None, None])
 
-    def logits(a: Tensor, b: Tensor) -> Tensor:
-        return torch.einsum("bishd,bjshd->bshij", a, b)
 
-    later = (index[:, :, None] >= index[:, None, :])[:, None, None]         # frame i is not before frame j
-    return torch.where(later, logits(q * fade, k * grow), logits(q * grow, k * fade))
+def fading_products(q: Tensor, k: Tensor, power: Tensor) -> Tensor:
+    """q k^T of turned queries and keys (..., N, d), which fade with the distance in both directions: (..., N, N).
+
+    power: (..., N, d / 2), the logarithm of how each channel pair fades up to where the token stands; the first pair fades.
+    """
+    pairs = torch.cat([power, power], dim=-1)
+    grow, fade = pairs.neg().exp().to(q.dtype), pairs.exp().to(q.dtype)
+    later = power[..., :, None, 0] <= power[..., None, :, 0]                # token i is not before token j
+    return torch.where(later, (q * fade) @ (k * grow).transpose(-2, -1), (q * grow) @ (k * fade).transpose(-2, -1))
 
 
 def attend_fading(
