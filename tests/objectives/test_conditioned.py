@@ -12,7 +12,7 @@ from denoisers.unet_tiny import waken
 from flipbook import systems
 from flipbook.objectives.base import build_objective
 from flipbook.objectives.conditioned import Conditioned, ConditionedOptions, min_snr_weight
-from flipbook.objectives.known import KnownFrames, some_places
+from flipbook.objectives.known import KnownFrames, any_places, some_places
 from flipbook.process import VP, Cosine, Process
 from flipbook.systems import imagen_video, videoldm
 from flipbook.training.optim import Average, Optimizer, named_tensors
@@ -184,7 +184,27 @@ def test_the_mask_sampler_always_hides_a_frame_and_gives_all_kinds():
     assert 0.2 < sum(not places for places in kinds) / 400 < 0.35
 
 
-@pytest.mark.parametrize("take", ["keys", "ends", "first", "some"])
+def test_any_frames_may_be_known_none_of_them_or_all():
+    g = torch.Generator().manual_seed(0)
+    kinds = [any_places(4, float(k), g) for k in torch.rand(400, generator=g)]
+    assert {(), (0, 1, 2, 3), (0, 3), (1, 2), (0, 2, 3)} <= set(kinds)
+    assert 0.04 < sum(len(places) == 4 for places in kinds) / 400 < 0.2      # half of the clips, a fifth of those
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_known_frames_are_in_the_loss_only_where_they_count(counted):
+    torch.manual_seed(0)
+    system = systems.build("make-a-video", tiny=True, kind="interpolation")
+    o = build_objective("conditioned", system, {"known": {"take": "ends"}, "count_known": counted})
+    rows = o.rows(batch(), range(4), SEEDS, torch.full((4,), 0.5), False)
+    answer = o.predict(rows).detach()
+    elsewhere = answer.clone()
+    elsewhere[:, :, [0, -1]] += 1.0
+    assert torch.equal(o.errors(rows, elsewhere), o.errors(rows, answer)) == (not counted)
+    assert not torch.equal(o.errors(rows, answer + 1.0), o.errors(rows, answer))
+
+
+@pytest.mark.parametrize("take", ["keys", "ends", "first", "some", "any"])
 def test_a_still_is_told_no_frames_of_itself(take):
     g = torch.Generator().manual_seed(0)
     assert KnownFrames(take=take).of(torch.zeros(3, 1, 8, 8), g) is None

@@ -48,6 +48,7 @@ class ConditionedOptions:
     """train: parts or groups that learn.   drop_text: share of rows whose sentence becomes empty, or whose class none (1: clips without captions).
 
     known:   which frames the network is told, see `KnownFrames`; None: none.
+    count_known: the loss counts them too, so that a network that is told them beside the noisy clip learns to give them back.
     shown:   the network is told how one frame of the clip looks (`Shown`), but for a tenth of the rows.
     animate: the network is told the clip's first frame, noised, and how much moves (Stable Video Diffusion), but for a tenth of the rows.
     motion_free: share of clips whose frames are kept apart as stills are, so that guidance has a branch without motion (arXiv:2312.04557).
@@ -67,6 +68,7 @@ class ConditionedOptions:
     train: Train = ("denoiser",)
     drop_text: float = 0.1
     known: KnownFrames | None = None
+    count_known: bool = False
     shown: bool = False
     animate: bool = False
     motion_free: float = 0.0
@@ -114,7 +116,7 @@ class Rows:
 
 
 class Conditioned:
-    """E over t and eps of |net(x, t, what is told) - target|^2 on the frames that are not known."""
+    """E over t and eps of |net(x, t, what is told) - target|^2 on the frames that are not known, or on all (`count_known`)."""
 
     def __init__(self, system: System, options: ConditionedOptions, place: tuple[int, int] = (0, 1)):
         self.system, self.options = system, options
@@ -221,7 +223,7 @@ class Conditioned:
         x = torch.where(inputs.is_given[:, None, :, None, None], inputs.given, system.process.add_noise(z0, eps, frame_t))
         seen = torch.zeros(len(chosen), video.shape[2], dtype=torch.bool, device=z0.device)
         for n, one in enumerate(known):
-            if one is not None and one.places is not None:
+            if one is not None and one.places is not None and not options.count_known:
                 seen[n, list(one.places)] = True
         hidden = ~latent_mask(seen, ends)
         return Rows(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from flipbook.long.known import Known, resized
 
-Take = Literal["small", "keys", "ends", "first", "some", "masks"]
+Take = Literal["small", "keys", "ends", "first", "some", "any", "masks"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +23,7 @@ class KnownFrames:
             "ends"  the first and the last frame (interpolation);
             "first" the first k frames, k from `counts` (prediction; 0 in them teaches the model without);
             "some"  any of these but "small", or frames at random (masked completion, long.md's mask sampler);
+            "any"   as "some" in half of the clips, and in the others each frame with one chance, drawn evenly: it may be none of them, or all;
             "masks" a kind of mask by chance (Open-Sora 1.2, arXiv:2412.20404): see `masked_places`.
     levels: they are noised to a level drawn evenly from this range, and the network is told it (noise augmentation).
     share:  share of the clips that are told anything at all.
@@ -65,6 +66,8 @@ class KnownFrames:
             return ()
         if self.take == "some":
             return some_places(num_frames, kind, generator)
+        if self.take == "any":
+            return any_places(num_frames, kind, generator)
         if self.take == "masks":
             return masked_places(num_frames, kind, generator)
         if self.take == "keys":
@@ -89,6 +92,14 @@ def some_places(num_frames: int, kind: float, generator: torch.Generator) -> tup
     order = torch.randperm(num_frames, generator=generator).tolist()
     count = int(torch.randint(num_frames, (), generator=generator))
     return tuple(sorted(order[:count]))
+
+
+def any_places(num_frames: int, kind: float, generator: torch.Generator) -> tuple[int, ...]:
+    """Half of the clips: `some_places`; the others: each frame with one chance, drawn evenly from 0 to 1, so that all may be known."""
+    if kind < 0.5:
+        return some_places(num_frames, 2 * kind, generator)
+    chance = 2 * kind - 1
+    return tuple(frame for frame in range(num_frames) if torch.rand((), generator=generator).item() < chance)
 
 
 def masked_places(num_frames: int, kind: float, generator: torch.Generator) -> tuple[int, ...]:

@@ -64,7 +64,7 @@ STAGES = (
     ),
     Stage(
         name="interpolation", trains=("spatial", "temporal", "conditioning"), data="clips some of whose frames are known",
-        objective="conditioned", options={"shown": True, "drop_text": 1.0, "known": {"take": "some"}},
+        objective="conditioned", options={"shown": True, "drop_text": 1.0, "known": {"take": "any"}, "count_known": True},
     ),
     Stage(
         name="image-upscaler", trains=("spatial", "conditioning"), data="stills, and four times smaller ones with noise", objective="conditioned",
