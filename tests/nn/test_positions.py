@@ -15,6 +15,7 @@ from flipbook.nn.positions import (
     interleaved_sinusoid,
     interpolated,
     ntk_base,
+    one_sided_slopes,
     slopes,
 )
 from flipbook.nn.rope import rotary_table, rotate
@@ -87,6 +88,32 @@ def test_slopes_are_geometric_and_their_bias_is_one_number_per_distance():
         for offset in range(-4, 5):
             diagonal = bias[head].diagonal(offset)
             torch.testing.assert_close(diagonal, torch.full_like(diagonal, -slopes(4)[head] * abs(offset)))
+
+
+def test_one_sided_slopes_read_the_past_in_half_of_the_heads_and_the_future_in_the_others():
+    index = torch.tensor([[0.0, 1.0, 2.5, 4.0]])
+    bias, both = one_sided_slopes(index, 6)[0], distance_slopes(index, 3)[0]
+    before = torch.ones(4, 4, dtype=torch.bool).tril()                      # key j stands no later than query i
+    for head in range(6):
+        reads = before if head < 3 else before.T
+        assert torch.equal(bias[head].isfinite(), reads)
+        assert torch.equal(bias[head][reads], both[head % 3][reads])
+    assert one_sided_slopes(index, 1).shape == (1, 1, 4, 4)
+
+
+def test_slopes_of_both_sides_cannot_tell_a_clip_from_its_reverse_and_one_sided_ones_can():
+    """Attention that reads distances alone answers frames in reverse order with the same answers in reverse order."""
+    q, k, v = (draw(1, 5, 4, 8, seed=n).float() for n in range(3))
+    index = torch.arange(5.0)[None]
+
+    def answers(slopes_of, *, reverse):
+        a, b, c = (x.flip(1) for x in (q, k, v)) if reverse else (q, k, v)
+        weights = (torch.einsum("bihd,bjhd->bhij", a, b) + slopes_of(index, 4)).softmax(-1)
+        out = torch.einsum("bhij,bjhd->bihd", weights, c)
+        return out.flip(1) if reverse else out
+
+    torch.testing.assert_close(answers(distance_slopes, reverse=True), answers(distance_slopes, reverse=False))
+    assert (answers(one_sided_slopes, reverse=True) - answers(one_sided_slopes, reverse=False)).abs().max() > 0.1
 
 
 def test_xpos_multiplies_each_channel_pair_by_zeta_to_the_distance():

@@ -118,11 +118,22 @@ def slopes(heads: int) -> Tensor:
 def distance_slopes(index: Tensor, heads: int) -> Tensor:
     """What to add to the logits: minus slope times distance, in both directions of time alike. (1 or B, T) to (1 or B, heads, T, T).
 
-    The paper reads one direction alone, where this is the same.
+    The paper reads one direction alone, where this is the same. Where both are read, a clip and its reverse look alike: see `one_sided_slopes`.
     """
     index = real(index)
     far = (index[:, None, :] - index[:, :, None]).abs()
     return -slopes(heads).to(far)[:, None, None] * far[:, None]
+
+
+def one_sided_slopes(index: Tensor, heads: int) -> Tensor:
+    """Slopes that know before from after: half of the heads read what came before, the others what comes, each half with the paper's slopes.
+
+    (1 or B, T) to (1 or B, heads, T, T), -inf where a head does not read; its own frame each of them does. An odd head reads what came before.
+    """
+    index = real(index)
+    far = index[:, None, :] - index[:, :, None]                             # how much later key j stands than query i
+    behind, ahead = (distance_slopes(index, n) for n in ((heads + 1) // 2, heads // 2))
+    return torch.cat([behind.masked_fill((far > 0)[:, None], float("-inf")), ahead.masked_fill((far < 0)[:, None], float("-inf"))], dim=1)
 
 
 class BucketBias(nn.Module):

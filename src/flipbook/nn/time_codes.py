@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from flipbook.nn.attention import AnyPattern, attend, softmax_attention
 from flipbook.nn.embed import zero_
-from flipbook.nn.positions import BucketBias, LearnedPlaces, distance_slopes, interleaved_sinusoid
+from flipbook.nn.positions import BucketBias, LearnedPlaces, interleaved_sinusoid, one_sided_slopes
 from flipbook.nn.rope import rotary_table, rotate, split_axes
 from flipbook.nn.xpos import fading, fading_products
 
@@ -59,6 +59,8 @@ class FrameCode(nn.Module):
     max_frames: of training: learned places, the farthest bucket, and twice the distance over which xPos fades (its 512 suits texts).
     """
 
+    GAIN = 16.0     # tokens and logits are of order ten, weights of order one tenth; an optimiser's steps are as long for both
+
     def __init__(self, code: TimeCode, dim: int, heads: int, max_frames: int):
         super().__init__()
         self.code, self.heads, self.head_dim, self.max_frames = code, heads, dim // heads, max_frames
@@ -71,9 +73,9 @@ class FrameCode(nn.Module):
     def onto(self, tokens: Tensor, index: Tensor) -> Tensor:
         """Tokens (B, T, S, D) with what says the places (B, T) of their frames. Raises ValueError for frames outside the learned places."""
         if self.places is not None:
-            return tokens + self.places(index)[:, :, None].to(tokens.dtype)
+            return tokens + self.GAIN * self.places(index)[:, :, None].to(tokens.dtype)
         if self.lead is not None:
-            return tokens + self.lead(interleaved_sinusoid(index, tokens.shape[-1]).to(tokens.dtype))[:, :, None]
+            return tokens + self.GAIN * self.lead(interleaved_sinusoid(index, tokens.shape[-1]).to(tokens.dtype))[:, :, None]
         return tokens
 
     def placed(self, coords: Tensor, index: Tensor) -> Placed:
@@ -84,5 +86,5 @@ class FrameCode(nn.Module):
             time = coords[..., :1] - index.mean(-1)[:, None, None].to(coords)   # powers stay near 1 wherever the clip stands
             return Placed(rotary_table(coords, self.head_dim), power=rate * time * (2.0 / self.max_frames))
         still = coords * coords.new_tensor([0.0, 1.0, 1.0])
-        bias = distance_slopes(index, self.heads) if self.code == "alibi" else None if self.buckets is None else self.buckets(index)
+        bias = one_sided_slopes(index, self.heads) if self.code == "alibi" else None if self.buckets is None else self.GAIN * self.buckets(index)
         return Placed(rotary_table(still, self.head_dim), bias)
