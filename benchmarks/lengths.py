@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,10 +55,10 @@ def ways_of(model: str) -> dict[str, Make]:
     }
 
 
-def measured(make: Make, length: int, seeds: int) -> tuple[dict[str, float], list[Video]]:
+def measured(make: Make, length: int, seeds: int, sentences: Sequence[str] = SENTENCES) -> tuple[dict[str, float], list[Video]]:
     """Means over sentences and seeds, and the clips of the first seed."""
     rows, shown = [], []
-    for sentence in SENTENCES:
+    for sentence in sentences:
         for seed in range(seeds):
             begun = time.process_time()
             video = make(sentence, length, seed)
