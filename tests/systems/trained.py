@@ -116,6 +116,14 @@ def loss_on(learnt: Objective, clips: Clips, *, n: int = 32, repeats: int = 3, t
     return total / repeats
 
 
+def travel(video: Tensor) -> float:
+    """How far to the right the middle of what is bright goes, pixels a frame, mean over clips (B, 3, T, H, W)."""
+    light = (video + 1).sum(1)
+    light = (light - light.flatten(2).median(-1).values[..., None, None] - 0.3).clamp(min=0.0)              # (B, T, H, W)
+    x = (light * torch.arange(light.shape[-1])).sum((-1, -2)) / light.sum((-1, -2)).clamp(min=1e-6)
+    return float((x[:, -1] - x[:, 0]).mean() / (x.shape[1] - 1))
+
+
 def flicker(video: Tensor) -> float:
     """Mean absolute second difference over frames of (B, C, T, H, W): what moves evenly hardly counts, what jumps does."""
     return float((video[:, :, 2:] - 2 * video[:, :, 1:-1] + video[:, :, :-2]).abs().mean())
