@@ -40,8 +40,9 @@ def drift(video: Tensor, first: Tensor) -> Tensor:
 
 @pytest.mark.slow
 def test_a_network_that_was_taught_on_noised_frames_drifts_less_over_eight_chunks():
+    """Read in the last two chunks: over all eight, one of two trainings showed it and the other did not (LOG.md)."""
     first = world(frames=4, stride=2, sentences=SENTENCES)(16, UNSEEN).video[:, :, :1]
     noised, clean = (drift(rolled(first, up_to, level), first) for up_to, level in ((0.25, 0.1), (0.0, 0.0)))
     report(noised=float(noised.mean()), clean=float(clean.mean()), lower_in=float((noised < clean).float().mean()))
     assert noised.mean() < 0.97 * clean.mean()
-    assert (noised < clean).float().mean() > 0.55
+    assert (noised < clean).float().mean() > 0.6
