@@ -10,9 +10,9 @@ from torch import Tensor
 
 from flipbook.long.known import Known
 from flipbook.systems import lvdm
-from systems.trained import UNSEEN, fresh, made, report, taught, world
+from systems.trained import UNSEEN, eight_that, fresh, made, report, taught, world
 
-SENTENCES = [f"a {colour} {shape} bounces on a black background" for colour in ("red", "green", "blue", "yellow") for shape in ("circle", "square")]
+SENTENCES = eight_that("bounces")
 CHUNKS, NEW = 8, 3
 
 

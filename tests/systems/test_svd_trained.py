@@ -11,10 +11,10 @@ from flipbook.data.world import from_scene, scene_from_caption
 from flipbook.objectives.entering import FASTEST
 from flipbook.shapes import tensor_to_pixels
 from flipbook.systems import svd
-from systems.trained import UNSEEN, fresh, image_model, made, report, taught, travel
+from systems.trained import UNSEEN, eight_that, fresh, image_model, made, report, taught, travel
 
 SIDE, FPS = 32, 2.0
-SENTENCES = [f"a {colour} {shape} moves right on a black background" for colour in ("red", "green", "blue", "yellow") for shape in ("circle", "square")]
+SENTENCES = eight_that("moves right")
 BUCKETS = (5.0, 60.0, 120.0, 180.0, 230.0)
 LIVELIEST = 0.45
 """Mean optical flow of the liveliest clips, in pixels a frame: most of a picture stands still."""

@@ -13,9 +13,9 @@ from torch import Tensor
 from flipbook.conditions import Text
 from flipbook.data.batch import Batch
 from flipbook.systems import videocrafter
-from systems.trained import fresh, image_model, made, report, taught, travel, world
+from systems.trained import eight_that, fresh, image_model, made, report, taught, travel, world
 
-SENTENCES = [f"a {colour} {shape} moves right on a black background" for colour in ("red", "green", "blue", "yellow") for shape in ("circle", "square")]
+SENTENCES = eight_that("moves right")
 
 
 def out_of_focus(n: int, first: int) -> Batch:

@@ -46,6 +46,11 @@ def world(
     return clips
 
 
+def eight_that(motion: str) -> list[str]:
+    """Sentences of one kind of motion, for checks that ask for no other: four colours, two shapes, black."""
+    return [f"a {colour} {shape} {motion} on a black background" for colour in ("red", "green", "blue", "yellow") for shape in ("circle", "square")]
+
+
 @cache
 def thumbs() -> Any:
     """The shipped autoencoder, 4 x 4 pixels to a cell."""
