@@ -24,7 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from flipbook.machine import cpu_flags
-from flipbook.nn import fused
+from flipbook.nn import blocks
 
 Run = Callable[[], Any]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -81,7 +81,7 @@ def copy_rate(megabytes: int = 256) -> float:
 def operations(run: Run) -> int:
     """Floating-point operations of a run. Attention and linear layers are counted as their products (torch counts nothing for fused CPU kernels)."""
     counter = FlopCounterMode(display=False)
-    with counter, sdpa_kernel(SDPBackend.MATH), patch.object(fused, "_KERNEL", None):
+    with counter, sdpa_kernel(SDPBackend.MATH), patch.object(blocks, "HAS_KERNELS", False):
         run()
     return counter.get_total_flops()
 

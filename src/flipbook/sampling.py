@@ -21,6 +21,7 @@ from flipbook.conditions import Inputs, Request, Size, branches, empty_inputs, t
 from flipbook.guidance import guide
 from flipbook.hints import nearest
 from flipbook.interop.folder import card_hash, weights_hash
+from flipbook.nn.blocks import give_blocks
 from flipbook.process.matrix import from_strength
 from flipbook.process.noise import NoiseSource
 from flipbook.samplers import SAMPLERS
@@ -102,9 +103,10 @@ def prepare(
 
 
 def inference_copy(net: nn.Module, dtype: torch.dtype) -> Any:
-    """A copy for inference, of floating weights in `dtype`. Each weight is cast as it is copied, so that nothing is held twice.
+    """A copy for inference, of floating weights in `dtype`. Each weight is cast as it is copied, so that no weight is held in both.
 
-    Kernels of convolutions over time and over images lie channels last, as their pictures do, or each call would turn them round again.
+    Kernels of convolutions over time and over images lie channels last, as their pictures do, or each call would turn them round again. Small
+    networks on a CPU keep their weights in the library's order too (`flipbook.nn.blocks`).
     """
 
     def made(p: Tensor) -> nn.Parameter:
@@ -114,7 +116,9 @@ def inference_copy(net: nn.Module, dtype: torch.dtype) -> Any:
         return nn.Parameter(weight, requires_grad=False)
 
     weights: dict[int, Any] = {id(p): made(p) for p in net.parameters() if p.is_floating_point()}
-    return copy.deepcopy(net, weights).to(dtype).eval().requires_grad_(False)
+    made_of_them = copy.deepcopy(net, weights).to(dtype).eval().requires_grad_(False)
+    give_blocks(made_of_them)
+    return made_of_them
 
 
 def sample_latents(

@@ -38,6 +38,35 @@ def test_attention_is_the_same_with_and_without_tiles_and_gradients(dtype, tiles
         torch.testing.assert_close(got.detach().float(), expected, atol=2e-6 if dtype == torch.float32 else 0.03, rtol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("size", "plain"), [(1.0, False), (3.0, True), (30.0, True)])
+def test_a_text_is_read_without_the_largest_of_each_row_only_where_no_logit_can_be_large(size, plain, dtype, monkeypatch):
+    calls, as_they_are = [], kernels._rows_as_they_are
+    monkeypatch.setattr(kernels, "_rows_as_they_are", lambda *args: calls.append(args) or as_they_are(*args))
+    monkeypatch.setattr(kernels, "TOGETHER", 2 * 2 * 300 * 77)              # two of the three clips at once
+    q, k, v = (draw(3, n, 2, 16, seed=n).to(dtype) for n in (300, 77, 77))
+    q, k = size * q, size * k
+    expected = F.scaled_dot_product_attention(*(x.transpose(1, 2).double() for x in (q, k, v))).transpose(1, 2)
+    with torch.no_grad():
+        got = softmax_attention(q, k, v)
+    assert bool(calls) != plain
+    assert got.isfinite().all()
+    error = (got.double() - expected).abs()
+    assert (error.max() if dtype == torch.float32 else error.mean()) < (1e-5 * size if dtype == torch.float32 else 0.02)
+
+
+def test_logits_at_the_bound_neither_overflow_nor_vanish():
+    """All keys alike but one: the row's weights are known, at either end of the bound."""
+    unit = torch.zeros(1, 128, 1, 16)
+    unit[..., 0] = (kernels.BOUND * 4.0) ** 0.5
+    for sign in (1.0, -1.0):
+        keys, values = sign * unit[:, :77].clone(), torch.ones(1, 77, 1, 16)
+        keys[:, 0], values[:, 0] = 0.0, 3.0
+        with torch.no_grad():
+            got = kernels._rows_as_they_are(unit.transpose(1, 2) / 4.0, keys.permute(0, 2, 3, 1), values.transpose(1, 2))
+        torch.testing.assert_close(got, torch.full_like(got, 1.0 if sign > 0 else 3.0))
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 2), (4, 4), (2, 8), (3, 5), (8, 8)])
 def test_a_convolution_of_tiny_pictures_is_a_convolution(height, width, stride):

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from flipbook.nn.blocks import Blocks, may_use_kernels
 from flipbook.nn.run import Run, run_plain
 
 FrameMask = Literal["full", "causal", "identity"]
@@ -74,18 +75,24 @@ class ImageConv(nn.Conv2d):
     product: a convolution would spend longer on turning its kernel round than on the sum. (Not where gradients are wanted: its way back is slow.)"""
 
     TINY = 16           # pixels of such a picture
+    blocked: Blocks | None = None
 
     def __init__(self, c_in: int, c_out: int, stride: int = 1):
         super().__init__(c_in, c_out, 3, stride=stride, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:                             # type: ignore[override]
         height, width = image.shape[2:]
+        blocked = self.blocked if self.blocked and may_use_kernels(image, self.weight) else None
         if torch.is_grad_enabled() or image.device.type != "cpu" or height * width > self.TINY:
+            if blocked:
+                return blocked.convolve(image, self.weight, self.bias, kernel=self.weight, stride=self.stride, padding=(1, 1))
             return super().forward(image)
         step = int(self.stride[0])
         padded = F.pad(image.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
         near = padded.unfold(1, 3, step).unfold(2, 3, step).permute(0, 1, 2, 4, 5, 3)       # (N, H', W', 3, 3, C)
-        return F.linear(near.flatten(3), self.weight.permute(0, 2, 3, 1).flatten(1), self.bias).permute(0, 3, 1, 2)
+        matrix = self.weight.permute(0, 2, 3, 1).flatten(1)
+        product = blocked.multiply(near.flatten(3), self.weight, self.bias, matrix=matrix) if blocked else F.linear(near.flatten(3), matrix, self.bias)
+        return product.permute(0, 3, 1, 2)
 
 
 class GroupNorm(nn.GroupNorm):
@@ -159,6 +166,7 @@ class TimeConv(nn.Module):
     """
 
     TINY = 4            # pixels of such a frame
+    blocked: Blocks | None = None
 
     def __init__(self, c_in: int, c_out: int, kernel: int = 3):
         super().__init__()
@@ -172,6 +180,10 @@ class TimeConv(nn.Module):
         half, frames = self.weight.shape[-1] // 2, x.shape[1]
         if frames == 1:
             return F.linear(x, self.weight[:, :, half], self.bias)
+        if clip.attends is None and self.blocked and may_use_kernels(x, self.weight):
+            picture, kernel = x.flatten(2, 3).permute(0, 3, 1, 2), self.weight[..., None]
+            y = self.blocked.convolve(picture, self.weight, self.bias, kernel=kernel, stride=(1, 1), padding=(half, 0))
+            return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
         if clip.attends is None and x.device.type == "cpu" and not torch.is_grad_enabled() and x[0, 0, ..., 0].numel() <= self.TINY:
             near = F.pad(x, (0, 0, 0, 0, 0, 0, half, half)).unfold(1, 2 * half + 1, 1).movedim(-1, -2)          # (B, T, H, W, k, C)
             return F.linear(near.flatten(-2), self.weight.transpose(1, 2).flatten(1), self.bias)

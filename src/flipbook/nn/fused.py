@@ -11,13 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_KERNEL: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+from flipbook.nn.blocks import BlockedLinear, may_use_kernels
+
+_OPS: Any = torch.ops.mkldnn
 
 
 def linear_gelu(layer: nn.Linear, x: Tensor) -> Tensor:
     """gelu(layer(x)) in its tanh form: (..., D) to (..., D')."""
+    if isinstance(layer, BlockedLinear) and may_use_kernels(x, layer.weight):
+        return layer.blocked.multiply(x, layer.weight, layer.bias, matrix=layer.weight, then="gelu", form="tanh")
     if _fits(layer, x):
-        return _KERNEL(x, layer.weight, layer.bias, "gelu", [], "tanh")
+        return _OPS._linear_pointwise(x, layer.weight, layer.bias, "gelu", [], "tanh")
     return F.gelu(layer(x), approximate="tanh")
 
 
@@ -25,16 +29,14 @@ def linear_geglu(layer: nn.Linear, x: Tensor) -> Tensor:
     """(..., D) to (..., D'), D' half of the layer's width: its first half times the GELU of the second, in the exact form (arXiv:2002.05202)."""
     if _fits(layer, x):
         (w_value, w_gate), (value, gate) = layer.weight.chunk(2), layer.bias.chunk(2)
-        return _KERNEL.binary(x, _KERNEL(x, w_gate, gate, "gelu", [], "none"), w_value, value, "mul")
+        return _OPS._linear_pointwise.binary(x, _OPS._linear_pointwise(x, w_gate, gate, "gelu", [], "none"), w_value, value, "mul")
     values, gates = layer(x).chunk(2, dim=-1)
     return values * F.gelu(gates)
 
 
 def _fits(layer: nn.Linear, x: Tensor) -> bool:
     """Whether the kernel does what the layer does: a layer of a class of its own may add to the product, an adapter for instance."""
-    if _KERNEL is None or x.device.type != "cpu" or x.dtype not in (torch.float32, torch.bfloat16) or type(layer) is not nn.Linear:
-        return False
-    return not (torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"))
+    return type(layer) in (nn.Linear, BlockedLinear) and may_use_kernels(x, layer.weight)
 
 
 class GELULayers(nn.Sequential):

@@ -18,6 +18,10 @@ SHORT = 80      # keys up to which plain products beat the fused kernel on a CPU
 LEARNING = 512  # the same for bf16 where gradients are wanted
 CHUNK = 128     # query rows per product on a CPU, at least, and more where keys are few: the scores stay in cache
 SCORES = 2**16  # numbers in the scores of such a chunk and one head
+WIDE = 64       # keys and
+TALL = 128      # queries from which a bound on all logits costs less than the largest of every row
+BOUND = 80.0    # logits up to which exp and its sum over SHORT keys stay inside float32 and bf16 as they are
+TOGETHER = 2**20                        # numbers in the scores of as many clips as are asked at once
 VECTOR = 16     # float32 numbers in the widest register: softmax over shorter rows goes across the rows instead
 TILES = "amx_bf16" in cpu_flags()
 
@@ -89,6 +93,8 @@ def _products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     scale = 1.0 / math.sqrt(q.shape[-1])
     k_t = k.transpose(-2, -1)
     rows, chunk = q.shape[2], max(CHUNK, SCORES // k.shape[2])
+    if mask is None and rows >= TALL and k.shape[2] >= WIDE and _are_small(q, k):
+        return _rows_as_they_are(q * scale, k_t, v)
     if rows <= 2 * chunk:
         return _rows(q * scale, k_t, v, mask)
     out = []
@@ -96,6 +102,24 @@ def _products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         part = None if mask is None else mask[..., start : start + chunk, :] if mask.shape[-2] == rows else mask
         out.append(_rows(q[:, :, start : start + chunk] * scale, k_t, v, part))
     return torch.cat(out, dim=2)
+
+
+def _are_small(q: Tensor, k: Tensor) -> bool:
+    """Whether no logit can pass BOUND, by the longest query and the longest key."""
+    if k.shape[2] > SHORT or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return False
+    longest = [torch.linalg.vector_norm(x, dim=-1).amax().float() for x in (q, k)]
+    return bool(longest[0] * longest[1] <= BOUND * math.sqrt(q.shape[-1]))
+
+
+def _rows_as_they_are(q: Tensor, k_t: Tensor, v: Tensor) -> Tensor:
+    """Small logits need not have their largest taken away, and the sum of their weights is one more column of the values."""
+    values, step, out = F.pad(v, (0, 1), value=1.0), max(1, TOGETHER // (q.shape[1] * q.shape[2] * v.shape[2])), []
+    for start in range(0, len(q), step):
+        some = slice(start, start + step)
+        sums = torch.matmul(torch.matmul(q[some], k_t[some]).exp_(), values[some])
+        out.append(sums[..., :-1] / sums[..., -1:])
+    return torch.cat(out)
 
 
 def _rows(q: Tensor, k_t: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
