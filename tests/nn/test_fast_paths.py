@@ -15,7 +15,7 @@ def draw(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("keys", [1, 3, 15, 16, 40])
+@pytest.mark.parametrize("keys", [1, 3, 15, 16, 31, 32, 40])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_softmax_of_short_rows_is_softmax(keys, dtype):
     scores = (4 * draw(2, 3, 5, keys)).to(dtype)

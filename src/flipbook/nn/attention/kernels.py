@@ -22,7 +22,7 @@ WIDE = 64       # keys and
 TALL = 128      # queries from which a bound on all logits costs less than the largest of every row
 BOUND = 80.0    # logits up to which exp and its sum over SHORT keys stay inside float32 and bf16 as they are
 TOGETHER = 2**20                        # numbers in the scores of as many clips as are asked at once
-VECTOR = 16     # float32 numbers in the widest register: softmax over shorter rows goes across the rows instead
+VECTOR = 64     # bytes of the widest register: softmax over shorter rows goes across the rows instead
 TILES = "amx_bf16" in cpu_flags()
 
 
@@ -130,8 +130,10 @@ def _rows(q: Tensor, k_t: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def _softmax(scores: Tensor) -> Tensor:
-    """Over the last axis. torch computes it in float32 for bf16 too and rounds the result once, but takes short rows faster as float32."""
-    if scores.device.type == "cpu" and scores.shape[-1] < VECTOR:
+    """Over the last axis. torch computes it in float32 for bf16 too and rounds the result once, but takes rows that do not fill registers faster as
+    float32, if they are not too long."""
+    keys, numbers = scores.shape[-1], VECTOR // scores.element_size()
+    if scores.device.type == "cpu" and keys < numbers:
         return torch.softmax(scores.flatten(0, -2).t().contiguous(), dim=0).t().reshape(scores.shape)
-    inside = torch.float32 if scores.shape[-1] <= SHORT else scores.dtype
+    inside = torch.float32 if keys <= SHORT and keys % numbers else scores.dtype
     return torch.softmax(scores, dim=-1, dtype=inside).to(scores.dtype)
