@@ -184,6 +184,19 @@ def test_a_chunk_sees_the_frame_before_it_in_full_and_the_others_small():
     torch.testing.assert_close(video[0, :, 0, 0], torch.full((7,), 0.25))
 
 
+@pytest.mark.parametrize("clean", [False, True])
+def test_the_frame_before_a_chunk_is_noised_as_the_drafts_are_unless_it_stays_clean(clean):
+    net = system(lambda x, t, doors: torch.full_like(x, 0.25), (by_channels(plain),))
+    stage = CascadeStage(
+        name="l", makes="larger", model="", num_frames=7, fps=8, window=4, overlap=1, level=0.5, clean=clean, **{**SHAPE, "height": 8, "width": 8},
+    )
+    run_stage(stage, net, Text(), 0, torch.zeros(3, 7, 4, 4))
+    first, second = [doors.channels[0] for _, doors in net.denoiser.seen][::2]
+    assert torch.equal(second[:, 0], torch.full_like(second[:, 0], 0.25)) == clean
+    assert first.std() > 0.3
+    assert second[:, 1:].std() > 0.3
+
+
 def test_strength_zero_gives_the_draft_back_and_one_ignores_it():
     net = system(lambda x, t, doors: torch.zeros_like(x))
     draft = torch.rand(3, 2, 4, 4)

@@ -83,6 +83,34 @@ def test_noise_of_a_known_frame_belongs_to_the_sample_and_the_place():
     assert both[2].item() == 0.5
 
 
+def test_clean_frames_have_no_noise_and_the_others_keep_theirs():
+    """The noise of a place is the same with and without: what one frame is spared does not shift the others'."""
+    given = lambda **how: noised(SYSTEM, [Known(frames=ramp([1, 4, 6]), places=(1, 4, 6), level=0.5, **how)], inputs())
+    (some, _, level), (all_noisy, *_) = given(clean=(4,)), given()
+    assert torch.equal(some[0, :, 4], ramp([4])[:, 0])
+    assert (all_noisy[0, :, 4] - some[0, :, 4]).abs().min() > 0
+    assert torch.equal(some[:, :, [1, 6]], all_noisy[:, :, [1, 6]])
+    assert level.item() == 0.5
+    with pytest.raises(ValueError, match=r"clean=\(5,\)"):
+        given(clean=(5,))
+
+
+def test_a_latent_frame_is_clean_if_all_that_it_packs_is():
+    class Packing(Pixels):
+        def latent_ends(self, num_frames):
+            return (0, 4, 8)
+
+        def encode(self, video):
+            return video[:, :, [0, 4, 8]]
+
+    packing = replace(SYSTEM, autoencoder=Packing(PixelsConfig(patch=1, scale=1.0)))
+    size = replace(inputs(), given=torch.zeros(1, 3, 3, 4, 4))
+    known = Known(frames=ramp(range(9)), level=0.5, clean=(0, 1, 2, 3, 4, 5))
+    known, _, _ = noised(packing, [known], size)
+    assert torch.equal(known[0, :, :2], ramp([0, 4]))
+    assert (known[0, :, 2] - ramp([8])[:, 0]).abs().min() > 0
+
+
 def test_the_level_that_is_told_may_be_another_one():
     doors = by_channels(plain, told_as=999.0).enter(SYSTEM, [(Known(frames=ramp(range(9)), level=0.0, declared=0.5),)], inputs()).doors
     assert doors.vector.item() == pytest.approx(499.5)

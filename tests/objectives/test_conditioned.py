@@ -10,6 +10,7 @@ import torch
 from clips import batch
 from denoisers.unet_tiny import waken
 from flipbook import systems
+from flipbook.long.known import resized
 from flipbook.objectives.base import build_objective
 from flipbook.objectives.conditioned import Conditioned, ConditionedOptions, min_snr_weight
 from flipbook.objectives.known import KnownFrames, any_places, some_places
@@ -208,6 +209,21 @@ def test_known_frames_are_in_the_loss_only_where_they_count(counted):
 def test_a_still_is_told_no_frames_of_itself(take):
     g = torch.Generator().manual_seed(0)
     assert KnownFrames(take=take).of(torch.zeros(3, 1, 8, 8), g) is None
+
+
+def test_a_first_frame_that_is_done_is_told_in_full_and_clean_in_its_share_of_the_clips():
+    video = torch.rand(3, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    told = [KnownFrames(take="small", factor=4, levels=(0.1, 0.5), done=0.5).of(video, torch.Generator().manual_seed(k)) for k in range(200)]
+    done = [known for known in told if known.clean]
+    assert 70 < len(done) < 130
+    small = resized(video[None], 4, 4)[0]
+    for known in told:
+        frames = resized(known.frames[None], 16, 16)[0]
+        assert torch.equal(frames[:, 0], video[:, 0]) == bool(known.clean)
+        torch.testing.assert_close(frames[:, 1:], resized(small[None], 16, 16)[0, :, 1:])
+    assert all(known.clean == (0,) and known.level >= 0.1 for known in done)
+    with pytest.raises(ValueError, match=r"known\.done=0\.5"):
+        KnownFrames(take="ends", done=0.5)
 
 
 def test_min_snr_caps_the_weight_of_clean_levels_on_every_prediction():

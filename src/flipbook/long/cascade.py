@@ -38,7 +38,7 @@ class CascadeStage:
               "again"    the same clip by another model, from a noised draft (`strength`, SDEdit): its own look, the draft's content.
     model:    what the caller's loader finds a system by.
     window, overlap: frames of a chunk, and how many of them are known from the chunk before.
-    level:    noise level of the draft (noise augmentation).
+    level:    noise level of the draft (noise augmentation).   clean: frames of the chunk before stand beside it in full and without noise (Show-1).
     shared_noise: all frames of a pass have the same noise.   same_noise: all passes do, each as the first.
     prompt:   False for stages that are not told the sentence.
     sampler, num_inference_steps, guidance_scale: None: as the system has it.
@@ -55,6 +55,7 @@ class CascadeStage:
     window: int | None = None
     overlap: int = 0
     level: float = 0.0
+    clean: bool = False
     strength: float = 1.0
     shared_noise: bool = False
     same_noise: bool = False
@@ -192,7 +193,7 @@ def _known(stage: CascadeStage, step: Pass, canvas: Tensor, draft: Tensor | None
         assert draft is not None
         frames = resized(draft[None, :, list(step.frames)], stage.height, stage.width)[0].clone()
         frames[:, list(step.places)] = canvas[:, list(step.observed)]
-        return Known(frames=frames, level=stage.level)
+        return Known(frames=frames, level=stage.level, clean=tuple(step.places) if stage.clean else ())
     if not step.observed:
         return None
     return Known(frames=canvas[:, sorted(step.observed)], places=step.places, level=stage.level)

@@ -33,12 +33,14 @@ class Known(Condition):
     frames: (3, K, H', W') in [-1, 1].   places: where they stand, counted from 0; None: one for each frame of the clip.
     level:  noise level in [0, 1] to which they are brought before the network sees them (noise augmentation); where the
             network reads it, the same number is told, or `declared` if that is not None.
+    clean:  places among them whose frames stay without noise: a frame that the chunk before has finished stands as it is beside drafts.
     """
 
     frames: Tensor
     places: tuple[int, ...] | None = None
     level: float = 0.0
     declared: float | None = None
+    clean: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +133,7 @@ def noised(system: System, requests: Sequence[Known | None], inputs: Inputs) -> 
     """Known frames on the latent grid, at their levels.
 
     Returns them (B, C, T, h, w), 0 elsewhere, their mask (B, 1, T, h, w) and the levels to tell (B, 1).
-    Raises ValueError for places outside the clip, or as many frames as there are no places for.
+    Raises ValueError for places outside the clip, as many frames as there are no places for, or clean places where nothing is known.
     """
     like, path = inputs.given, system.process.path
     known, mask, levels = torch.zeros_like(like), torch.zeros_like(like[:, :1]), like.new_zeros(len(requests), 1)
@@ -144,17 +146,27 @@ def noised(system: System, requests: Sequence[Known | None], inputs: Inputs) -> 
                 f"{given.frames.shape[1]} known frames at places {places} do not fit a clip of {inputs.size.num_frames} frames. "
                 "Give one place within the clip for each frame."
             )
+        if not set(given.clean) <= set(places):
+            raise ValueError(f"clean={given.clean}: frames without noise are some of those that are known, at places {places}.")
         pixels = resized(given.frames[None].to(like.device), inputs.size.height, inputs.size.width)
         z, places = _encoded(system, pixels, places, inputs.size.num_frames)
         z = z.to(like.dtype)                                                # (1, C, K', h, w)
         if given.level > 0:
             t = torch.full((1,), given.level, device=like.device)
             eps = initial_noise(like.shape[1:], [derive_seed(seed, "known")]).to(like)[:, :, places]    # noise belongs to a place
-            z = expand_t(path.alpha(t), z) * z + expand_t(path.sigma(t), z) * eps
+            noisy = expand_t(path.alpha(t), z) * z + expand_t(path.sigma(t), z) * eps
+            z = torch.where(_stay_clean(system, given, places, inputs.size.num_frames).to(like.device)[:, None, None], z, noisy)
         known[row, :, places] = z[0]
         mask[row, :, places] = 1.0
         levels[row] = given.level if given.declared is None else given.declared
     return known, mask, levels
+
+
+def _stay_clean(system: System, given: Known, places: list[int], num_frames: int) -> Tensor:
+    """Bool (K',): which of the known latent frames hold nothing but frames without noise."""
+    clean = torch.zeros(1, num_frames, dtype=torch.bool)
+    clean[:, list(given.clean)] = True
+    return latent_mask(clean, system.latent_ends(num_frames))[0, places]
 
 
 def _encoded(system: System, pixels: Tensor, places: list[int], num_frames: int) -> tuple[Tensor, list[int]]:

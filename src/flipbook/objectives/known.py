@@ -27,6 +27,8 @@ class KnownFrames:
             "masks" a kind of mask by chance (Open-Sora 1.2, arXiv:2412.20404): see `masked_places`.
     levels: they are noised to a level drawn evenly from this range, and the network is told it (noise augmentation).
     share:  share of the clips that are told anything at all.
+    done:   with "small", share of the clips whose first frame is told in full size and without noise, as a chunk is told the last frame of the
+            one before it.
     """
 
     take: Take
@@ -35,6 +37,7 @@ class KnownFrames:
     counts: tuple[int, ...] = (0, 1, 2)
     levels: tuple[float, float] = (0.0, 0.0)
     share: float = 1.0
+    done: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "counts", tuple(self.counts))
@@ -43,6 +46,8 @@ class KnownFrames:
             raise ValueError(f"known.take={self.take!r} is unknown. Try one of {', '.join(get_args(Take))}.")
         if not 0 <= self.levels[0] <= self.levels[1] <= 1:
             raise ValueError(f"known.levels={self.levels}: two noise levels, 0 <= first <= last <= 1. Try [0, 0.5].")
+        if not 0 <= self.done <= 1 or (self.done and self.take != "small"):
+            raise ValueError(f"known.done={self.done}: the share of small clips whose first frame is finished. Try take='small' and done=0.5.")
 
     def of(self, video: Tensor, generator: torch.Generator, ends: Sequence[int] | None = None) -> Known | None:
         """What is known of (3, T, H, W); None if nothing is. Stills are told their small picture, and no frames.
@@ -55,7 +60,11 @@ class KnownFrames:
             return None
         if self.take == "small":
             height, width = (side // self.factor for side in video.shape[-2:])
-            return Known(frames=resized(video[None], height, width)[0], level=level)
+            frames = resized(video[None], height, width)[0]
+            if not self.done or torch.rand((), generator=generator).item() >= self.done:
+                return Known(frames=frames, level=level)
+            soft = resized(frames[None], *video.shape[-2:])[0, :, 1:]
+            return Known(frames=torch.cat([video[:, :1], soft], dim=1), level=level, clean=(0,))
         ends = range(video.shape[1]) if ends is None else ends
         chosen = self._places(len(ends), kind, generator)
         places = tuple(frame for place in chosen for frame in range(ends[place - 1] + 1 if place else 0, ends[place] + 1))

@@ -123,18 +123,25 @@ _DEMO = MakeAVideoConfig(
     prior=TextPriorConfig(words=DEMO_WORDS, dim=64, depth=2, num_heads=2, steps=16),
 )
 DEMO = Demo(
-    networks={kind: replace(_DEMO, kind=kind) for kind in ("decoder", "interpolation", "upscaler")},
+    networks={kind: replace(_DEMO, kind=kind) for kind in get_args(Kind)},
     lessons=(
-        Lesson(network="decoder", stage="image", frames=1, batch=64, share=0.3),
-        Lesson(network="decoder", stage="prior", frames=1, batch=128, share=0.1),
-        Lesson(network="decoder", stage="video", share=0.3),
-        Lesson(network="interpolation", stage="interpolation", start="decoder", frames=3, stride=1, batch=32, share=0.1),
-        Lesson(network="upscaler", stage="image-upscaler", start="decoder", frames=1, side=64, batch=16, share=0.1, options={"known": TWICE}),
-        Lesson(network="upscaler", stage="upscaler", frames=3, stride=1, side=64, batch=4, share=0.1, options={"known": TWICE}),
+        Lesson(network="decoder", stage="image", frames=1, side=16, batch=64, share=0.3),
+        Lesson(network="decoder", stage="prior", frames=1, side=16, batch=128, share=0.07),
+        Lesson(network="decoder", stage="video", side=16, share=0.33),
+        Lesson(network="interpolation", stage="interpolation", start="decoder", frames=3, stride=1, side=16, batch=32, share=0.1),
+        Lesson(network="upscaler", stage="image-upscaler", start="decoder", frames=1, batch=16, share=0.07, options={"known": TWICE}),
+        Lesson(network="upscaler", stage="upscaler", frames=3, stride=1, batch=8, share=0.07, options={"known": TWICE}),
+        Lesson(network="frame-upscaler", stage="image-upscaler", start="upscaler", frames=1, side=64, batch=8, share=0.06, options={"known": TWICE}),
     ),
-    cascade=Cascade("make-a-video", (first_clip("decoder"), between("interpolation"), larger("upscaler", window=3))), latents=False,
+    cascade=Cascade("make-a-video", (
+        first_clip("decoder", height=16, width=16),
+        between("interpolation", height=16, width=16),
+        larger("upscaler", window=3, height=32, width=32),
+        larger("frame-upscaler", window=1, same_noise=True, shared_noise=True),
+    )),
+    latents=False,
 )  # fmt: skip
-"""Pixels two by two. The second upscaler, frame by frame, is left out: it would make 192 x 192 pixels."""
+"""All four networks, from 16 x 16 pixels to 64 x 64, two by two."""
 
 DEFAULTS: dict[str, Any] = {
     "num_frames": 16, "fps": 8.0, "height": 64, "width": 64, "sampler": "ddim", "num_inference_steps": 50, "guidance_scale": 4.0,

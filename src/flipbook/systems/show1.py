@@ -24,7 +24,7 @@ from flipbook.process.process import Process
 from flipbook.process.vp import VP
 from flipbook.steering import dynamic_threshold
 from flipbook.systems.base import Card, Group, Stage, System
-from flipbook.systems.demo import DEMO_WORDS, Demo, Lesson, between, demo_unet, first_clip
+from flipbook.systems.demo import DEMO_WORDS, TWICE, Demo, Lesson, between, demo_unet, first_clip
 from flipbook.systems.latent import SD_1, learned_variance
 
 Kind = Literal["keyframes", "interpolation", "upscaler", "expert"]
@@ -59,7 +59,7 @@ STAGES = (
     ),
     Stage(
         name="upscaler", trains=_ALL, data="clips, and four times smaller ones with noise", objective="conditioned",
-        options={"known": {"take": "small", "factor": 4, "levels": (0.0, 0.5)}, "vlb": 0.001}, parts=("denoiser", "text_encoder"),
+        options={"known": {"take": "small", "factor": 4, "levels": (0.0, 0.5), "done": 0.5}, "vlb": 0.001}, parts=("denoiser", "text_encoder"),
     ),
     Stage(
         name="expert", trains=_ALL, data="captioned clips in latents, low noise levels alone", objective="conditioned",
@@ -116,7 +116,7 @@ DEMO = Demo(
         Lesson(network="interpolation", stage="interpolation", start="keyframes", frames=5, stride=1, side=16, share=0.15),
         Lesson(
             network="upscaler", stage="upscaler", frames=4, stride=1, batch=8, share=0.25,
-            options={"known": {"take": "small", "factor": 2, "levels": (0.0, 0.5)}},
+            options={"known": TWICE | {"done": 0.5}},
         ),
         Lesson(network="expert", stage="expert", start="stable-diffusion", frames=4, stride=1, batch=24, share=0.25),
     ),
@@ -124,8 +124,8 @@ DEMO = Demo(
         first_clip("keyframes", num_frames=4, fps=2.0, height=16, width=16),
         between("interpolation", num_frames=13, fps=8.0, height=16, width=16, gap=4, same_noise=True),
         CascadeStage(
-            name="upscaler", makes="larger", model="upscaler", num_frames=13, fps=8.0, height=32, width=32, window=4, overlap=1, level=0.25,
-            num_inference_steps=16, guidance_scale=1.0,
+            name="upscaler", makes="larger", model="upscaler", num_frames=13, fps=8.0, height=32, width=32, window=4, overlap=1, level=0.25, clean=True,
+            same_noise=True, num_inference_steps=16, guidance_scale=1.0,
         ),
         CascadeStage(
             name="expert", makes="again", model="expert", num_frames=13, fps=8.0, height=32, width=32, strength=0.5, num_inference_steps=16, guidance_scale=2.0,
@@ -184,7 +184,7 @@ def cascade(
         ),
         CascadeStage(
             name="upscaler", makes="larger", model=models["upscaler"], num_frames=many, fps=fps, height=4 * height, width=4 * width,
-            window=8, overlap=1, level=0.25, num_inference_steps=125, guidance_scale=7.0,
+            window=8, overlap=1, level=0.25, clean=True, same_noise=True, num_inference_steps=125, guidance_scale=7.0,
         ),
         CascadeStage(
             name="expert", makes="again", model=models["expert"], num_frames=many, fps=fps, height=final[0], width=final[1],
