@@ -70,28 +70,32 @@ STAGES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Show1Config:
-    """kind: which of the models.   autoencoder: of the expert; the others see pixels."""
+    """kind: which of the models.   autoencoder: of the expert; the others see pixels, `patch` by `patch` of them as the channels of one place."""
 
     kind: Kind = "keyframes"
     image: UNetConfig = field(
         default_factory=lambda: UNetConfig(widths=(320, 640, 1280, 1280), depths=(3, 3, 3, 3), heads=(5, 10, 20, 20), text_dim=192, in_channels=3)
     )
     inserts: InsertTable = field(default_factory=modelscope)
+    patch: int = 1
     autoencoder: KLAutoencoderConfig = field(default_factory=KLAutoencoderConfig)
     text_encoder: WordEncoderConfig = field(default_factory=lambda: WordEncoderConfig(words=WORDS))
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise ValueError(f"kind={self.kind!r} is no model of Show-1. Try one of {', '.join(get_args(Kind))}.")
+        if self.kind != "expert" and self.image.in_channels != 3 * self.patch**2:
+            raise ValueError(f"image.in_channels={self.image.in_channels}: patch={self.patch} makes {3 * self.patch**2} channels of pixels. Try that many.")
 
     @property
     def denoiser(self) -> UNetConfig:
         """The network of this model."""
         if self.kind == "expert":
             return replace(self.image, in_channels=self.autoencoder.latent_channels, inserts=self.inserts)
-        door = {"keyframes": 0, "interpolation": 4, "upscaler": 3}[self.kind]
+        channels = self.image.in_channels
+        door = {"keyframes": 0, "interpolation": channels + 1, "upscaler": channels}[self.kind]
         told = (Classes(num_classes=LEVELS, silent=False),) if self.kind == "upscaler" else ()
-        return replace(self.image, out_channels=2 * self.image.in_channels, channel_door=door, vector=told, inserts=self.inserts)
+        return replace(self.image, out_channels=2 * channels, channel_door=door, vector=told, inserts=self.inserts)
 
 
 TINY = Show1Config(
@@ -102,13 +106,13 @@ TINY = Show1Config(
 )
 
 _DEMO = Show1Config(
-    image=UNetConfig(in_channels=3, widths=(32, 64), depths=(1, 1), transformers=(0, 1), heads=(2, 4), text_dim=64, groups=8),
-    inserts=modelscope(head_dim=4, dropout=0.0), text_encoder=DEMO_WORDS,
+    image=UNetConfig(in_channels=12, widths=(32, 64), depths=(1, 1), transformers=(0, 1), heads=(2, 4), text_dim=64, groups=8),
+    inserts=modelscope(head_dim=4, dropout=0.0), patch=2, text_encoder=DEMO_WORDS,
 )
 DEMO = Demo(
     networks={
         "keyframes": _DEMO, "interpolation": replace(_DEMO, kind="interpolation"),
-        "upscaler": replace(_DEMO, kind="upscaler", image=replace(_DEMO.image, widths=(16, 32))),
+        "upscaler": replace(_DEMO, kind="upscaler"),
         "expert": replace(_DEMO, kind="expert", image=demo_unet(SD_1)),
     },
     lessons=(
@@ -133,7 +137,7 @@ DEMO = Demo(
     )),
     latents=("expert",),
 )  # fmt: skip
-"""All four stages: pixels of 16 x 16, then of 32 x 32, then thumb's latents."""
+"""All four stages: 16 x 16 pixels, then 32 x 32, two by two, then thumb's latents."""
 
 DEFAULTS: dict[str, Any] = {
     "num_frames": 8, "fps": 2.0, "height": 40, "width": 64, "sampler": "dpmpp_2m", "num_inference_steps": 75, "guidance_scale": 9.0,
@@ -161,7 +165,7 @@ def compose(*, name: str = "show1", defaults: dict[str, Any] | None = None, **pa
 def build(config: Show1Config | None = None) -> System:
     """One of the models with fresh weights."""
     config = config or Show1Config()
-    autoencoder = KLAutoencoder(config.autoencoder) if config.kind == "expert" else Pixels(PixelsConfig(patch=1))
+    autoencoder = KLAutoencoder(config.autoencoder) if config.kind == "expert" else Pixels(PixelsConfig(patch=config.patch))
     return compose(
         name=f"{CARD.name}-{config.kind}", denoiser=UNet(config.denoiser), autoencoder=autoencoder, text_encoder=WordEncoder(config.text_encoder),
     )  # fmt: skip
