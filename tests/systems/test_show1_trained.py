@@ -1,0 +1,55 @@
+"""What Show-1 claims of its upscaler, after minutes of the world: chunk after chunk, a clip that stands still stays as still as within a chunk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from flipbook.conditions import Text
+from flipbook.long.known import Known, resized
+from flipbook.systems import show1
+from systems.trained import UNSEEN, eight_that, fresh, made, report, taught, world
+
+SIDE, FACTOR, FRAMES = 16, 4, 4
+
+
+def apart(a: Tensor, b: Tensor) -> float:
+    """Mean absolute difference of frames (B, 3, H, W)."""
+    return float((a - b).abs().mean())
+
+
+@pytest.mark.slow
+def test_a_chunk_that_is_handed_the_frame_before_it_goes_on_where_that_one_ended():
+    """Clips of one still picture, four times enlarged in two chunks. Between the last frame of the first and the next one of the second there is
+    no more change than from frame to frame within them; where the second is handed nothing, or noise of its own, there is more."""
+    config = replace(show1.TINY, kind="upscaler", patch=2, image=replace(show1.TINY.image, in_channels=12))
+    system = fresh("show1", config, latents=False)
+    clips = world(frames=FRAMES, side=SIDE, sentences=eight_that("stays still"))
+    known = {"take": "small", "factor": FACTOR, "levels": (0.0, 0.5), "done": 0.5}
+    taught(system, {"train": ["denoiser"], "drop_text": 1.0, "known": known}, clips, steps=1800, batch=8, lr=3e-3)
+
+    truth = clips(16, UNSEEN).video
+    small = resized(truth, SIDE // FACTOR, SIDE // FACTOR)
+    soft = resized(small, SIDE, SIDE)
+
+    def enlarged(drafts: Tensor, seed: int, clean: tuple[int, ...] = ()) -> Tensor:
+        asked = [(Text(), Known(frames=draft, level=0.25, clean=clean)) for draft in drafts]
+        return made(system, asked, frames=FRAMES, fps=8.0, side=SIDE, steps=24, seed=seed)
+
+    first = enlarged(small, 5)
+    handed = torch.cat([first[:, :, -1:].clamp(-1, 1), soft[:, :, 1:]], dim=2)
+    second = {
+        "handed on": enlarged(handed, 5, clean=(0,)), "handed on, other noise": enlarged(handed, 500, clean=(0,)),
+        "handed on with noise": enlarged(handed, 5), "not handed on": first, "not handed on, other noise": enlarged(small, 500),
+    }  # fmt: skip
+    seam = {name: apart(first[:, :, -1], video[:, :, 1]) for name, video in second.items()}
+    steps = [apart(video[:, :, i], video[:, :, i + 1]) for video in (first, second["handed on"]) for i in range(FRAMES - 1)]
+    within = sum(steps) / len(steps)
+    report(**{f"seam, {name}": value for name, value in seam.items()}, within=within, error=apart(first, truth), smooth=apart(soft, truth))
+    assert apart(first, truth) < apart(soft, truth)
+    assert seam["handed on"] < within
+    assert seam["handed on, other noise"] > seam["handed on"]
+    assert seam["not handed on, other noise"] > 1.2 * seam["handed on"]
