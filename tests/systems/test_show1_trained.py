@@ -22,11 +22,9 @@ def apart(a: Tensor, b: Tensor) -> float:
 
 
 @pytest.mark.slow
-def test_a_chunk_that_is_handed_the_frame_before_it_goes_on_where_that_one_ended():
-    """Clips of one still picture, four times enlarged in two chunks. Between the last frame of the first and the next one of the second there is
-    no more change than from frame to frame within them; where the second is handed nothing, or noise of its own, there is more."""
-    config = replace(show1.TINY, kind="upscaler", patch=2, image=replace(show1.TINY.image, in_channels=12))
-    system = fresh("show1", config, latents=False)
+def test_a_chunk_that_is_handed_the_frame_before_it_and_shares_its_noise_goes_on_where_that_one_ended():
+    """Clips of one still picture, four times enlarged in two chunks: how far the second frame of the second one is from the last frame of the first."""
+    system = fresh("show1", replace(show1.TINY, kind="upscaler"), latents=False)
     clips = world(frames=FRAMES, side=SIDE, sentences=eight_that("stays still"))
     known = {"take": "small", "factor": FACTOR, "levels": (0.0, 0.5), "done": 0.5}
     taught(system, {"train": ["denoiser"], "drop_text": 1.0, "known": known}, clips, steps=1800, batch=8, lr=3e-3)
@@ -43,13 +41,12 @@ def test_a_chunk_that_is_handed_the_frame_before_it_goes_on_where_that_one_ended
     handed = torch.cat([first[:, :, -1:].clamp(-1, 1), soft[:, :, 1:]], dim=2)
     second = {
         "handed on": enlarged(handed, 5, clean=(0,)), "handed on, other noise": enlarged(handed, 500, clean=(0,)),
-        "handed on with noise": enlarged(handed, 5), "not handed on": first, "not handed on, other noise": enlarged(small, 500),
+        "handed on with noise, other noise": enlarged(handed, 500), "not handed on": first, "not handed on, other noise": enlarged(small, 500),
     }  # fmt: skip
     seam = {name: apart(first[:, :, -1], video[:, :, 1]) for name, video in second.items()}
-    steps = [apart(video[:, :, i], video[:, :, i + 1]) for video in (first, second["handed on"]) for i in range(FRAMES - 1)]
-    within = sum(steps) / len(steps)
+    within = sum(apart(video[:, :, i], video[:, :, i + 1]) for video in (first, second["handed on"]) for i in range(FRAMES - 1)) / (2 * FRAMES - 2)
     report(**{f"seam, {name}": value for name, value in seam.items()}, within=within, error=apart(first, truth), smooth=apart(soft, truth))
-    assert apart(first, truth) < apart(soft, truth)
-    assert seam["handed on"] < within
-    assert seam["handed on, other noise"] > seam["handed on"]
-    assert seam["not handed on, other noise"] > 1.2 * seam["handed on"]
+    assert apart(first, truth) < 0.8 * apart(soft, truth)
+    assert seam["handed on, other noise"] < 0.95 * seam["not handed on, other noise"]
+    assert seam["handed on"] < 0.7 * seam["not handed on, other noise"]
+    assert seam["handed on"] < 1.3 * within
