@@ -14,7 +14,7 @@ from flipbook.data.batch import Batch
 from flipbook.denoisers.unet import parameter_group
 from flipbook.systems import animatediff
 from flipbook.systems.image_weights import without_inserts
-from systems.trained import eight_that, fresh, made, report, taught, world
+from systems.trained import eight_that, fresh, made, middle, report, taught, world
 
 SENTENCES = eight_that("moves right")
 
@@ -23,15 +23,6 @@ def recoloured(n: int, first: int) -> Batch:
     """Stills in which red and blue have run into each other."""
     batch = world(frames=1, sentences=SENTENCES)(n, first)
     return replace(batch, video=0.6 * batch.video + 0.4 * batch.video.flip(1))
-
-
-def moves(video: Tensor) -> Tensor:
-    """How what is bright moves from frame to frame, (B, T - 1, 2) pixels right and down; video: (B, 3, T, H, W)."""
-    light = (video + 1).sum(1)
-    light = (light - light.flatten(2).median(-1).values[..., None, None] - 0.3).clamp(min=0.0)              # (B, T, H, W)
-    along = torch.arange(light.shape[-1])
-    where = [(light * axis).sum((-1, -2)) / light.sum((-1, -2)).clamp(min=1e-6) for axis in (along, along[:, None])]
-    return torch.stack(where, dim=-1).diff(dim=1)
 
 
 def hue(video: Tensor) -> float:
@@ -53,9 +44,9 @@ def test_a_module_that_learned_on_one_image_model_moves_what_another_paints():
     theirs = dict(second.denoiser.named_parameters())
     assert all(torch.equal(p, theirs[name]) for name, p in first.denoiser.named_parameters() if parameter_group(name) == "temporal")
 
-    true = moves(clips(64, 0).video)
+    true = middle(clips(64, 0).video).diff(dim=1)
     error = {
-        name: float((moves(made(system, asked)) - true.mean((0, 1))).norm(dim=-1).mean())
+        name: float((middle(made(system, asked)).diff(dim=1) - true.mean((0, 1))).norm(dim=-1).mean())
         for name, system in (("first", first), ("second", second), ("second without", without_inserts(second)))
     }
     reds = [request for request in asked if "red" in request[0].prompt]

@@ -121,11 +121,18 @@ def loss_on(learnt: Objective, clips: Clips, *, n: int = 32, repeats: int = 3, t
     return total / repeats
 
 
-def travel(video: Tensor) -> float:
-    """How far to the right the middle of what is bright goes, pixels a frame, mean over clips (B, 3, T, H, W)."""
+def middle(video: Tensor) -> Tensor:
+    """Where the middle of what is bright is in each frame of (B, 3, T, H, W): (B, T, 2) pixels from the left and from the top."""
     light = (video + 1).sum(1)
     light = (light - light.flatten(2).median(-1).values[..., None, None] - 0.3).clamp(min=0.0)              # (B, T, H, W)
-    x = (light * torch.arange(light.shape[-1])).sum((-1, -2)) / light.sum((-1, -2)).clamp(min=1e-6)
+    mass = light.sum((-1, -2)).clamp(min=1e-6)
+    x, y = torch.arange(light.shape[-1]), torch.arange(light.shape[-2])[:, None]
+    return torch.stack([(light * along).sum((-1, -2)) / mass for along in (x, y)], dim=-1)
+
+
+def travel(video: Tensor) -> float:
+    """How far to the right the middle of what is bright goes, pixels a frame, mean over clips (B, 3, T, H, W)."""
+    x = middle(video)[..., 0]
     return float((x[:, -1] - x[:, 0]).mean() / (x.shape[1] - 1))
 
 
