@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -21,9 +22,10 @@ def apart(a: Tensor, b: Tensor) -> float:
     return float((a - b).abs().mean())
 
 
-@pytest.mark.slow
-def test_a_chunk_that_is_handed_the_frame_before_it_and_shares_its_noise_goes_on_where_that_one_ended():
-    """Clips of one still picture, four times enlarged in two chunks: how far the second frame of the second one is from the last frame of the first."""
+@cache
+def found() -> tuple[dict[str, float], float, float, float]:
+    """Clips of one still picture, four times enlarged in two chunks: how far the second frame of the second one is from the last frame of the first,
+    by what the second is given; how far frames of a chunk are apart; how far the first chunk, and smooth enlargement, are from the truth."""
     system = fresh("show1", replace(show1.TINY, kind="upscaler"), latents=False)
     clips = world(frames=FRAMES, side=SIDE, sentences=eight_that("stays still"))
     known = {"take": "small", "factor": FACTOR, "levels": (0.0, 0.5), "done": 0.5}
@@ -45,8 +47,21 @@ def test_a_chunk_that_is_handed_the_frame_before_it_and_shares_its_noise_goes_on
     }  # fmt: skip
     seam = {name: apart(first[:, :, -1], video[:, :, 1]) for name, video in second.items()}
     within = sum(apart(video[:, :, i], video[:, :, i + 1]) for video in (first, second["handed on"]) for i in range(FRAMES - 1)) / (2 * FRAMES - 2)
-    report(**{f"seam, {name}": value for name, value in seam.items()}, within=within, error=apart(first, truth), smooth=apart(soft, truth))
-    assert apart(first, truth) < 0.8 * apart(soft, truth)
+    error, smooth = apart(first, truth), apart(soft, truth)
+    report(**{f"seam, {name}": value for name, value in seam.items()}, within=within, error=error, smooth=smooth)
+    return seam, within, error, smooth
+
+
+@pytest.mark.slow
+def test_a_chunk_that_is_handed_the_frame_before_it_and_shares_its_noise_goes_on_where_that_one_ended():
+    seam, _, error, smooth = found()
+    assert error < 0.8 * smooth
     assert seam["handed on, other noise"] < 0.95 * seam["not handed on, other noise"]
     assert seam["handed on"] < 0.7 * seam["not handed on, other noise"]
-    assert seam["handed on"] < 1.3 * within
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(strict=True, reason="a quarter of an hour brings the seam to 1.04 times what frames of a chunk are apart (LOG.md)")
+def test_at_a_seam_a_still_clip_changes_less_than_from_frame_to_frame():
+    seam, within, _, _ = found()
+    assert seam["handed on"] < within
